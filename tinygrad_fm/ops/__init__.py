@@ -1,0 +1,61 @@
+"""The table of operations: everything that has a derivative, one family a file.
+
+An operation works on plain arrays and knows neither tensors nor the graph. To add one: write the
+class in its family's file, name it here, call it from `Tensor` or `nn.functional`, and give it a
+case in `tests/cases.py`.
+"""
+
+from tinygrad_fm.ops.conv import Conv2d, ConvTranspose2d
+from tinygrad_fm.ops.dropout import Dropout
+from tinygrad_fm.ops.einsum import Einsum
+from tinygrad_fm.ops.elementwise import (
+    ELU,
+    GELU,
+    Abs,
+    Add,
+    Cast,
+    Clamp,
+    Clone,
+    Div,
+    Exp,
+    GELUTanh,
+    LeakyReLU,
+    Log,
+    Mul,
+    Neg,
+    Pow,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Sqrt,
+    Sub,
+    Tanh,
+    Where,
+)
+from tinygrad_fm.ops.function import Function
+from tinygrad_fm.ops.loss import BCELoss, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss, SmoothL1
+from tinygrad_fm.ops.matmul import Linear, Matmul
+from tinygrad_fm.ops.norm import BatchNorm, LayerNorm
+from tinygrad_fm.ops.pool import AveragePool2d, MaxPool2d
+from tinygrad_fm.ops.reduce import CumSum, Extremum, LogSumExp, Mean, Prod, Sum, Var
+from tinygrad_fm.ops.shape import Cat, Expand, Gather, Index, Pad, Permute, Reshape
+from tinygrad_fm.ops.softmax import LogSoftmax, Softmax
+
+OPERATIONS: tuple[type[Function], ...] = (
+    # elementwise
+    Add, Sub, Mul, Div, Pow, Neg, Exp, Log, Sqrt, Abs, Clamp, Tanh, Where, Cast, Clone,
+    Sigmoid, ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU, Softplus,
+    # reductions
+    Sum, Mean, Var, Prod, Extremum, LogSumExp, CumSum, Softmax, LogSoftmax,
+    # shape
+    Reshape, Permute, Expand, Cat, Pad, Index, Gather,
+    # products
+    Matmul, Linear, Einsum,
+    # layers
+    Conv2d, ConvTranspose2d, MaxPool2d, AveragePool2d, BatchNorm, LayerNorm, Dropout,
+    # losses
+    NLLLoss, CrossEntropy, BCELoss, BCEWithLogits, SmoothL1, KLDiv,
+)  # fmt: skip
+
+__all__ = ["OPERATIONS", "Function", *(operation.__name__ for operation in OPERATIONS)]

@@ -1,0 +1,242 @@
+"""Two-dimensional convolution and its transpose, as matrix products of patches (im2col).
+
+Shapes are PyTorch's, images (N, C, H, W) and weights (O, C/groups, KH, KW). The memory behind
+them is channels-last: a patch is then a few contiguous runs, its rows lie in the order in which the
+matrix product wants them, and the product comes out in the layout that the next layer reads.
+
+Convolution is linear in the image and in the weight, so three maps and their adjoints are all
+there is; both operations below are put together from the same three functions:
+
+    correlate         (x, w) -> y      conv2d's forward,  conv_transpose2d's ∂L/∂x
+    spread            (g, w) -> ∂L/∂x  conv2d's ∂L/∂x,    conv_transpose2d's forward
+    correlate_weight  (x, g) -> ∂L/∂w  both
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from tinygrad_fm.ops.function import Function, Gradients
+
+Pair = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """How a kernel is laid over an image, each as (vertical, horizontal)."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    def output_size(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> Pair:
+        """(OH, OW) for an image of `size` (H, W)."""
+        oh, ow = (
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(size, kernel, *self[:3], strict=True)
+        )
+        return oh, ow
+
+
+class Conv2d(Function):
+    """y[n, o, i, j] = b[o] + Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k·d - p, j·s + l·d - p].
+
+    Shapes: x (N, C, H, W), w (O, C/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves x and w.
+    """
+
+    def forward(
+        self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray, geometry: Geometry
+    ) -> np.ndarray:
+        self.geometry = geometry
+        self.save_for_backward(x, weight)
+        y = correlate(x, weight, geometry, geometry.output_size(x.shape[2:], weight.shape[2:]))
+        if bias:
+            y += bias[0][:, None, None]
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        x, weight = self.saved
+        need_x, need_weight, *need_bias = self.needs_input_grad
+        grads = [
+            spread(grad, weight, x.shape, self.geometry) if need_x else None,
+            correlate_weight(x, grad, weight.shape, self.geometry) if need_weight else None,
+        ]
+        if need_bias:
+            grads.append(grad.sum(axis=(0, 2, 3)) if need_bias[0] else None)
+        return tuple(grads)
+
+
+class ConvTranspose2d(Function):
+    """The adjoint of `Conv2d` in x: every input pixel adds its copy of the kernel to the output.
+
+    Shapes: x (N, C, H, W), w (C, O/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves x and w.
+    """
+
+    def forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        *bias: np.ndarray,
+        geometry: Geometry,
+        output_size: Pair,
+    ) -> np.ndarray:
+        self.geometry = geometry
+        self.save_for_backward(x, weight)
+        channels = weight.shape[1] * geometry.groups
+        y = spread(x, weight, (len(x), channels, *output_size), geometry)
+        if bias:
+            y += bias[0][:, None, None]
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        x, weight = self.saved
+        need_x, need_weight, *need_bias = self.needs_input_grad
+        grads = [
+            correlate(grad, weight, self.geometry, x.shape[2:]) if need_x else None,
+            correlate_weight(grad, x, weight.shape, self.geometry) if need_weight else None,
+        ]
+        if need_bias:
+            grads.append(grad.sum(axis=(0, 2, 3)) if need_bias[0] else None)
+        return tuple(grads)
+
+
+# ------------------------------------------------------------------------------ the three maps
+
+
+def correlate(
+    x: np.ndarray, weight: np.ndarray, geometry: Geometry, size: tuple[int, ...]
+) -> np.ndarray:
+    """Σ over patches of x times weight: (N, C, H, W), (O, C/G, KH, KW) -> (N, O, *size)."""
+    patches = im2col(x, weight.shape[2:], geometry, size)
+    y = patches @ as_matrices(weight, geometry.groups)  # (G, N·OH·OW, K) @ (G, K, O/G)
+    y = y.transpose(1, 0, 2).reshape(len(x), *size, len(weight))
+    return y.transpose(0, 3, 1, 2)
+
+
+def spread(
+    grad: np.ndarray, weight: np.ndarray, x_shape: tuple[int, ...], geometry: Geometry
+) -> np.ndarray:
+    """The adjoint of `correlate` in x: (N, O, OH, OW), (O, C/G, KH, KW) -> x_shape.
+
+    Each gradient is multiplied by the kernel, and each of the KH·KW taps is added as one strided
+    block: no loop over positions, no scattered `np.add.at`.
+    """
+    n, c, h, w = x_shape
+    (sh, sw), (ph, pw), (dh, dw), groups = geometry
+    (_, _, kh, kw), (oh, ow) = weight.shape, grad.shape[2:]
+    rows = by_group(grad, groups)  # (G, N·OH·OW, O/G)
+    taps = rows @ as_matrices(weight, groups).transpose(0, 2, 1)  # @ (G, O/G, K) -> (G, ·, K)
+    taps = taps.reshape(groups, n, oh, ow, kh, kw, c // groups)
+    padded = np.zeros((n, h + 2 * ph, w + 2 * pw, groups, c // groups), dtype=taps.dtype)
+    for k in range(kh):
+        for j in range(kw):
+            top, left = k * dh, j * dw
+            block = padded[:, top : top + sh * oh : sh, left : left + sw * ow : sw]
+            source = taps[:, :, :, :, k, j].transpose(1, 2, 3, 0, 4)
+            block += source[:, : block.shape[1], : block.shape[2]]
+    x_grad = padded[:, ph : ph + h, pw : pw + w].reshape(n, h, w, c)
+    return x_grad.transpose(0, 3, 1, 2)
+
+
+def correlate_weight(
+    x: np.ndarray, grad: np.ndarray, weight_shape: tuple[int, ...], geometry: Geometry
+) -> np.ndarray:
+    """The adjoint of `correlate` in the weight: patches of x times gradients, summed."""
+    o, c, kh, kw = weight_shape
+    groups = geometry.groups
+    patches = im2col(x, (kh, kw), geometry, grad.shape[2:])
+    rows = by_group(grad, groups)
+    products = patches.transpose(0, 2, 1) @ rows  # (G, K, N·OH·OW) @ (G, N·OH·OW, O/G)
+    products = products.reshape(groups, kh, kw, c, o // groups)
+    return np.ascontiguousarray(products.transpose(0, 4, 3, 1, 2)).reshape(weight_shape)
+
+
+# ------------------------------------------------------------------------------ layouts
+
+
+def im2col(
+    x: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...]
+) -> np.ndarray:
+    """All patches as rows: (N, C, H, W) -> (G, N·OH·OW, KH·KW·C/G), with (OH, OW) = size."""
+    (ph, pw), groups = geometry.padding, geometry.groups
+    image = x.transpose(0, 2, 3, 1)  # a view: channels last
+    n, h, w, c = image.shape
+    if ph or pw:
+        image = np.zeros((n, h + 2 * ph, w + 2 * pw, c), dtype=x.dtype)
+        image[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)
+    view = windows(image, kernel, geometry, size)
+    patches = np.empty((groups, n, *size, *kernel, c // groups), dtype=x.dtype)
+    for g, part in enumerate(np.split(view, groups, axis=-1)):
+        patches[g] = part
+    return patches.reshape(groups, n * size[0] * size[1], kernel[0] * kernel[1] * (c // groups))
+
+
+def windows(
+    image: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...]
+) -> np.ndarray:
+    """Every position of a kernel as a view: (N, H, W, C) -> (N, OH, OW, KH, KW, C)."""
+    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
+    of_n, of_h, of_w, of_c = image.strides
+    return as_strided(
+        image,
+        (len(image), *size, *kernel, image.shape[-1]),
+        (of_n, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c),
+        writeable=False,
+    )
+
+
+def by_group(y: np.ndarray, groups: int) -> np.ndarray:
+    """(N, O, OH, OW) -> (G, N·OH·OW, O/G)."""
+    n, o, oh, ow = y.shape
+    rows = y.transpose(0, 2, 3, 1).reshape(n * oh * ow, groups, o // groups)
+    return rows.transpose(1, 0, 2)
+
+
+def as_matrices(weight: np.ndarray, groups: int) -> np.ndarray:
+    """(O, C/G, KH, KW) -> (G, KH·KW·C/G, O/G)."""
+    o, c, kh, kw = weight.shape
+    split = weight.reshape(groups, o // groups, c, kh, kw)
+    return split.transpose(0, 3, 4, 2, 1).reshape(groups, kh * kw * c, o // groups)
+
+
+# ------------------------------------------------------------------------------ readable twins
+
+
+def conv2d_reference(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, geometry: Geometry
+) -> np.ndarray:
+    """Convolution by its definition: slow, and easy to believe."""
+    (sh, sw), (ph, pw), (dh, dw), groups = geometry
+    o, c, kh, kw = weight.shape
+    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    oh = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    ow = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    y = np.zeros((len(x), o, oh, ow), dtype=x.dtype)
+    for out, i, j in np.ndindex(o, oh, ow):
+        first = out // (o // groups) * c  # the group's first input channel
+        rows = slice(i * sh, i * sh + dh * (kh - 1) + 1, dh)
+        columns = slice(j * sw, j * sw + dw * (kw - 1) + 1, dw)
+        patch = x[:, first : first + c, rows, columns]
+        y[:, out, i, j] = (patch * weight[out]).sum(axis=(1, 2, 3))
+    return y if bias is None else y + bias[:, None, None]
+
+
+def conv_transpose2d_reference(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, geometry: Geometry, size: Pair
+) -> np.ndarray:
+    """Transposed convolution by its definition: each input pixel stamps its kernel."""
+    (sh, sw), (ph, pw), (dh, dw), groups = geometry
+    c, o, kh, kw = weight.shape
+    frame = (size[0] + 2 * ph + dh * kh, size[1] + 2 * pw + dw * kw)
+    y = np.zeros((len(x), o * groups, *frame), x.dtype)
+    for channel, i, j in np.ndindex(c, *x.shape[2:]):
+        first = channel // (c // groups) * o
+        rows = slice(i * sh, i * sh + dh * (kh - 1) + 1, dh)
+        columns = slice(j * sw, j * sw + dw * (kw - 1) + 1, dw)
+        stamp = x[:, channel, i, j, None, None, None] * weight[channel]
+        y[:, first : first + o, rows, columns] += stamp
+    y = y[:, :, ph : ph + size[0], pw : pw + size[1]]
+    return y if bias is None else y + bias[:, None, None]

@@ -1,0 +1,82 @@
+"""Einstein summation: one notation for products, sums, traces and transposes."""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+
+from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+
+
+class Einsum(Function):
+    """y = einsum(equation, x₁, …, xₙ).
+
+    ∂L/∂xᵢ is again an einsum: of g and all other operands, onto xᵢ's letters. Two things need
+    care. A letter that only xᵢ has was summed over: the gradient is copied along it (a factor of
+    ones). A letter that xᵢ has twice reads a diagonal: its second copy gets a letter of its own,
+    and an identity matrix ties the two.
+    """
+
+    def forward(self, *arrays: np.ndarray, equation: str) -> np.ndarray:
+        self.inputs, self.output = explicit(equation, [array.ndim for array in arrays])
+        self.save_for_backward(*arrays)
+        spelled = ",".join(self.inputs) + "->" + self.output
+        return np.einsum(spelled, *arrays, optimize=len(arrays) > 1)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return tuple(
+            self.gradient_of(i, grad) if needed else None
+            for i, needed in enumerate(self.needs_input_grad)
+        )
+
+    def gradient_of(self, which: int, grad: np.ndarray) -> np.ndarray:
+        target, shape = self.inputs[which], self.saved[which].shape
+        letters = [self.output, *(s for i, s in enumerate(self.inputs) if i != which)]
+        factors = [grad, *(a for i, a in enumerate(self.saved) if i != which)]
+        known = set("".join(letters))
+        spare = (c for c in string.ascii_letters if c not in known | set(target))
+        result = ""
+        for letter, size in zip(target, shape, strict=True):
+            if letter in result:
+                copy = next(spare)
+                letters.append(letter + copy)
+                factors.append(np.eye(size, dtype=grad.dtype))
+                result += copy
+            else:
+                if letter not in known:
+                    letters.append(letter)
+                    factors.append(np.ones(size, dtype=grad.dtype))
+                result += letter
+        grad = np.einsum(",".join(letters) + "->" + result, *factors, optimize=True)
+        return unbroadcast(grad, shape)
+
+
+def explicit(equation: str, dimensions: list[int]) -> tuple[list[str], str]:
+    """Spell an equation out: operands' letters and output letters, without '...' or blanks.
+
+    Raises:
+        ValueError: if the equation does not fit the number of operands or of their axes.
+    """
+    left, arrow, output = equation.replace(" ", "").partition("->")
+    operands = left.split(",")
+    if len(operands) != len(dimensions):
+        raise ValueError(
+            f"einsum equation {equation!r} names {len(operands)} operands, got {len(dimensions)}"
+        )
+    spare = [c for c in string.ascii_letters if c not in equation]
+    widths = [
+        n - len(s.replace("...", "")) if "..." in s else 0
+        for s, n in zip(operands, dimensions, strict=True)
+    ]
+    rest = "".join(spare[: max(widths)])  # what '...' stands for, counted from the right
+    spelled = [
+        s.replace("...", rest[len(rest) - w :]) for s, w in zip(operands, widths, strict=True)
+    ]
+    for s, letters, n in zip(operands, spelled, dimensions, strict=True):
+        if len(letters) != n:
+            raise ValueError(f"einsum operand {s!r} of {equation!r} got an array with {n} axes")
+    if not arrow:  # implicit output: '...' and the letters that occur once, in alphabetical order
+        once = sorted(c for c in set(left) if c.isalpha() and left.count(c) == 1)
+        output = ("..." if "..." in left else "") + "".join(once)
+    return spelled, output.replace("...", rest)

@@ -1,0 +1,357 @@
+"""Operations that act on each element by itself. g stands for the incoming gradient ∂L/∂y."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+
+
+class Add(Function):
+    """y = a + b;  ∂L/∂a = g,  ∂L/∂b = g."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.a_shape, self.b_shape = a.shape, b.shape
+        return np.add(a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        need_a, need_b = self.needs_input_grad
+        return (
+            unbroadcast(grad, self.a_shape) if need_a else None,
+            unbroadcast(grad, self.b_shape) if need_b else None,
+        )
+
+
+class Sub(Function):
+    """y = a - b;  ∂L/∂a = g,  ∂L/∂b = -g."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.a_shape, self.b_shape = a.shape, b.shape
+        return np.subtract(a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        need_a, need_b = self.needs_input_grad
+        return (
+            unbroadcast(grad, self.a_shape) if need_a else None,
+            unbroadcast(-grad, self.b_shape) if need_b else None,
+        )
+
+
+class Mul(Function):
+    """y = a·b;  ∂L/∂a = g·b,  ∂L/∂b = g·a. Saves a and b."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.save_for_backward(a, b)
+        return np.multiply(a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        a, b = self.saved
+        need_a, need_b = self.needs_input_grad
+        return (
+            unbroadcast(grad * b, a.shape) if need_a else None,
+            unbroadcast(grad * a, b.shape) if need_b else None,
+        )
+
+
+class Div(Function):
+    """y = a/b;  ∂L/∂a = g/b,  ∂L/∂b = -g·a/b². Saves a and b."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.save_for_backward(a, b)
+        return np.divide(a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        a, b = self.saved
+        need_a, need_b = self.needs_input_grad
+        return (
+            unbroadcast(grad / b, a.shape) if need_a else None,
+            unbroadcast(-grad * a / (b * b), b.shape) if need_b else None,
+        )
+
+
+class Pow(Function):
+    """y = aᵇ;  ∂L/∂a = g·b·aᵇ⁻¹,  ∂L/∂b = g·aᵇ·ln a. Saves a, b and y.
+
+    As in PyTorch, ∂L/∂a is 0 where b = 0 and ∂L/∂b is 0 where a = 0 and b ≥ 0.
+    """
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        y = np.asarray(np.power(a, b))
+        self.save_for_backward(a, b, y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        a, b, y = self.saved
+        need_a, need_b = self.needs_input_grad
+        grad_a = grad_b = None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if need_a:
+                slope = np.where(b == 0, 0, b * np.power(a, b - 1))
+                grad_a = unbroadcast(grad * slope, a.shape)
+            if need_b:
+                slope = np.where((a == 0) & (b >= 0), 0, y * np.log(a))
+                grad_b = unbroadcast(grad * slope, b.shape)
+        return grad_a, grad_b
+
+
+class Neg(Function):
+    """y = -x;  ∂L/∂x = -g."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.negative(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return -grad
+
+
+class Cast(Function):
+    """y = x in another floating-point type;  ∂L/∂x = g in x's type."""
+
+    def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        self.dtype = x.dtype
+        return x.astype(dtype)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return grad.astype(self.dtype)
+
+
+class Clone(Function):
+    """y = a copy of x;  ∂L/∂x = g."""
+
+    def forward(self, x: np.ndarray, order: Literal["K", "C"] = "K") -> np.ndarray:
+        return x.copy(order=order)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return grad
+
+
+class Exp(Function):
+    """y = eˣ;  ∂L/∂x = g·y. Saves y."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(np.exp(x))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        return grad * y
+
+
+class Log(Function):
+    """y = ln x;  ∂L/∂x = g/x. Saves x. As in PyTorch ln 0 = -∞ and ln of a negative is NaN."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return grad / x
+
+
+class Sqrt(Function):
+    """y = √x;  ∂L/∂x = g/(2y). Saves y. Infinite slope at 0, as in PyTorch."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            y = np.asarray(np.sqrt(x))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return grad / (2 * y)
+
+
+class Abs(Function):
+    """y = |x|;  ∂L/∂x = g·sign x, 0 at the kink. Saves x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        return np.abs(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        return grad * np.sign(x)
+
+
+class Clamp(Function):
+    """y = min(max(x, low), high);  ∂L/∂x = g where low ≤ x ≤ high, else 0. Saves that mask."""
+
+    def forward(self, x: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+        inside = np.ones(x.shape, bool)
+        if low is not None:
+            inside &= x >= low
+        if high is not None:
+            inside &= x <= high
+        self.save_for_backward(inside)
+        return np.clip(x, low, high)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (inside,) = self.saved
+        return grad * inside
+
+
+class Tanh(Function):
+    """y = tanh x;  ∂L/∂x = g·(1 - y²). Saves y."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(np.tanh(x))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        return grad * (1 - y * y)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1/(1 + e⁻ˣ): exact for very negative x too, where e⁻ˣ overflows to ∞ and 1/∞ = 0."""
+    with np.errstate(over="ignore"):
+        return np.reciprocal(1 + np.exp(-x))
+
+
+class Sigmoid(Function):
+    """y = 1/(1 + e⁻ˣ);  ∂L/∂x = g·y·(1 - y). Saves y."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(sigmoid(x))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        return grad * (y * (1 - y))
+
+
+class ReLU(Function):
+    """y = max(x, 0);  ∂L/∂x = g where y > 0, else 0 (0 at the kink, as in PyTorch). Saves y."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(np.maximum(x, 0))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        return grad * (y > 0)
+
+
+class LeakyReLU(Function):
+    """y = x where x > 0, else slope·x;  ∂L/∂x = g or slope·g. Saves x > 0."""
+
+    def forward(self, x: np.ndarray, negative_slope: float) -> np.ndarray:
+        self.negative_slope = negative_slope
+        positive = x > 0
+        self.save_for_backward(positive)
+        return np.where(positive, x, negative_slope * x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (positive,) = self.saved
+        return np.where(positive, grad, self.negative_slope * grad)
+
+
+class ELU(Function):
+    """y = x where x > 0, else α(eˣ - 1);  ∂L/∂x = g or g·αeˣ. Saves x and y."""
+
+    def forward(self, x: np.ndarray, alpha: float) -> np.ndarray:
+        self.alpha = alpha
+        y = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+        self.save_for_backward(x, y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        x, y = self.saved
+        return np.where(x > 0, grad, grad * (y + self.alpha))
+
+
+class GELU(Function):
+    """y = x·Φ(x), Φ the standard normal distribution;  ∂L/∂x = g·(Φ(x) + x·φ(x)). Saves x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        return x * self.normal_cdf(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        density = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+        return grad * (self.normal_cdf(x) + x * density)
+
+    @staticmethod
+    def normal_cdf(x: np.ndarray) -> np.ndarray:
+        return 0.5 * (1 + special.erf(x * math.sqrt(0.5)))
+
+
+class GELUTanh(Function):
+    """y = x/2·(1 + tanh u), u = √(2/π)(x + 0.044715x³): GELU's approximation. Saves x.
+
+    ∂L/∂x = g·(½(1 + t) + x/2·(1 - t²)·u′) with t = tanh u.
+    """
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        return 0.5 * x * (1 + self.inner(x))
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        t = self.inner(x)
+        slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+        return grad * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
+
+    @staticmethod
+    def inner(x: np.ndarray) -> np.ndarray:
+        return np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+
+
+class SiLU(Function):
+    """y = x·σ(x), σ the sigmoid;  ∂L/∂x = g·σ(1 + x(1 - σ)). Saves x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        return x * sigmoid(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        s = sigmoid(x)
+        return grad * (s * (1 + x * (1 - s)))
+
+
+class Softplus(Function):
+    """y = ln(1 + e^βx)/β, and x itself where βx > threshold;  ∂L/∂x = g·σ(βx). Saves x."""
+
+    def forward(self, x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
+        self.beta, self.threshold = beta, threshold
+        self.save_for_backward(x)
+        scaled = beta * x
+        curved = np.log1p(np.exp(np.minimum(scaled, threshold))) / beta
+        return np.where(scaled > threshold, x, curved)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        scaled = self.beta * x
+        return np.where(scaled > self.threshold, grad, grad * sigmoid(scaled))
+
+
+class Where(Function):
+    """y = a where condition, else b;  ∂L/∂a = g where condition, ∂L/∂b = g elsewhere."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray, condition: np.ndarray) -> np.ndarray:
+        self.a_shape, self.b_shape = a.shape, b.shape
+        self.save_for_backward(condition)
+        return np.where(condition, a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (condition,) = self.saved
+        need_a, need_b = self.needs_input_grad
+        return (
+            unbroadcast(grad * condition, self.a_shape) if need_a else None,
+            unbroadcast(grad * ~condition, self.b_shape) if need_b else None,
+        )

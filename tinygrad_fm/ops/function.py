@@ -1,0 +1,78 @@
+"""The base class of every differentiable operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_fm.ops.readonly import ReadOnly
+
+Gradients = np.ndarray | tuple[np.ndarray | None, ...]
+
+
+class Function:
+    """One application of a differentiable operation y = f(x₁, …, xₙ), on plain arrays.
+
+    A subclass writes two methods:
+
+    - `forward(*arrays, **options)` returns y and keeps what the derivative needs;
+    - `backward(grad)` takes ∂L/∂y and returns ∂L/∂xᵢ, one per input (`None` where
+      `needs_input_grad[i]` is false), each of xᵢ's shape and dtype. It returns new arrays, or views
+      of `grad`; it writes into neither `grad` nor the saved arrays.
+
+    When gradients are recorded an instance is also a node of the graph: its `edges` lead to the
+    nodes (or leaf tensors) that made the inputs, and its `number` counts up with every node made,
+    so that descending numbers are an order in which to walk back.
+    """
+
+    needs_input_grad: tuple[bool, ...] = ()
+    saved: tuple[np.ndarray, ...] = ()
+    edges: tuple[Any, ...] | None = None
+    number: int = 0
+    where: str | None = None  # the user's file and line; filled in under `detect_anomaly`
+    retain: Any = None  # weak reference to the output, if it wants its gradient kept
+    output_shape: tuple[int, ...] = ()
+    _lock: ReadOnly | None = None
+
+    def forward(self, *arrays: Any, **options: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        raise NotImplementedError
+
+    @property
+    def recording(self) -> bool:
+        """Whether any input wants a gradient, so that keeping arrays has a use."""
+        return True in self.needs_input_grad
+
+    def save_for_backward(self, *arrays: np.ndarray) -> None:
+        """Keep arrays for `backward` in `self.saved`, read-only until they are released."""
+        if True in self.needs_input_grad:
+            self.saved = arrays
+            self._lock = ReadOnly(arrays)
+
+    def release(self) -> None:
+        """Let go of saved arrays and of the graph behind this node."""
+        self.edges = None
+        self.saved = ()
+        self._lock = None
+
+    @property
+    def released(self) -> bool:
+        return self.edges is None
+
+    def name(self) -> str:
+        return type(self).__name__
+
+
+def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum a gradient over the axes along which an input of `shape` was broadcast.
+
+    Broadcasting copies a value along an axis; the derivative of copying is summing.
+    """
+    if grad.shape == shape:
+        return grad
+    leading = grad.ndim - len(shape)
+    copied = [leading + i for i, n in enumerate(shape) if n == 1 and grad.shape[leading + i] != 1]
+    return grad.sum(axis=(*range(leading), *copied)).reshape(shape)

@@ -1,0 +1,179 @@
+"""Losses. g stands for the incoming gradient ∂L/∂y."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_fm.ops.elementwise import sigmoid
+from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.softmax import log_softmax
+
+
+class NLLLoss(Function):
+    """lᵢ = -Σ_c q[i, c]·x[i, c], x log-probabilities;  ∂L/∂x = -g·q. Saves q.
+
+    q holds the target as weights over the classes (see `target_weights`). Shapes: x (N, C) or
+    (N, C, d…), target (N) or (N, d…) → a number, or for reduction "none" the target's shape.
+    """
+
+    def forward(
+        self,
+        x: np.ndarray,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        ignore_index: int,
+        label_smoothing: float,
+        reduction: str,
+    ) -> np.ndarray:
+        log_p = self.log_probabilities(np.moveaxis(x, 1, -1))  # (N, C, d…) -> (N, d…, C)
+        q, total = target_weights(target, log_p, weight, ignore_index, label_smoothing)
+        self.save_for_backward(q, log_p)
+        self.reduction, self.total = reduction, total
+        losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
+        if reduction == "none":
+            return losses
+        with np.errstate(divide="ignore", invalid="ignore"):  # the mean over no target is NaN
+            return losses.sum() if reduction == "sum" else np.divide(losses.sum(), total)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        q, log_p = self.saved
+        if self.reduction == "mean":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                grad = np.divide(grad, self.total)
+        return np.moveaxis(grad[..., None] * self.slope(q, log_p), -1, 1)
+
+    def log_probabilities(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def slope(self, q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
+        """∂l/∂x, classes last."""
+        return -q
+
+
+class CrossEntropy(NLLLoss):
+    """`NLLLoss` of log-softmax x;  ∂L/∂x = g·(softmax(x)·Σ_c q - q). Saves q and log-softmax x."""
+
+    def log_probabilities(self, x: np.ndarray) -> np.ndarray:
+        return log_softmax(x, -1)
+
+    def slope(self, q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
+        return np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q
+
+
+def target_weights(
+    target: np.ndarray,
+    like: np.ndarray,
+    weight: np.ndarray | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[np.ndarray, float]:
+    """The target as weights over classes q (…, C), and what a mean divides by.
+
+    q = (1 - ε)·w[t] at the target class t, plus ε/C·w[c] at every class c; 0 where ignored.
+    A mean divides by Σ w[t], as PyTorch does.
+    """
+    classes = like.shape[-1]
+    w = np.ones(classes, like.real.dtype) if weight is None else weight
+    counted = target != ignore_index
+    t = np.where(counted, target, 0)
+    q = np.zeros(like.shape, like.real.dtype)
+    if label_smoothing:
+        q += (label_smoothing / classes) * w
+    at_target = np.take_along_axis(q, t[..., None], axis=-1)
+    np.put_along_axis(q, t[..., None], at_target + ((1 - label_smoothing) * w[t])[..., None], -1)
+    q *= counted[..., None]
+    return q, float((w[t] * counted).sum())
+
+
+class BCELoss(Function):
+    """l = -(t·ln x + (1 - t)·ln(1 - x)), logarithms no lower than -100. Saves x and t.
+
+    ∂l/∂x = (x - t)/(x(1 - x)), the divisor no less than 1e-12;  ∂l/∂t = ln(1 - x) - ln x.
+    Limits as in PyTorch, so that x of exactly 0 or 1 stays finite.
+    """
+
+    def forward(self, x: np.ndarray, target: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x, target)
+        log_x, log_rest = self.logarithms(x)
+        return -(target * log_x + (1 - target) * log_rest)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        x, target = self.saved
+        need_x, need_target = self.needs_input_grad
+        log_x, log_rest = self.logarithms(x) if need_target else (0, 0)
+        return (
+            grad * (x - target) / np.maximum(x * (1 - x), 1e-12) if need_x else None,
+            grad * (log_rest - log_x) if need_target else None,
+        )
+
+    @staticmethod
+    def logarithms(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with np.errstate(divide="ignore"):
+            return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
+
+
+class BCEWithLogits(Function):
+    """l = (1 - t)·x + (1 + (w - 1)·t)·ln(1 + e⁻ˣ): BCE of sigmoid(x), positives weighted by w.
+
+    ∂l/∂x = (1 - t) - (1 + (w - 1)·t)·σ(-x);  ∂l/∂t = -x + (w - 1)·ln(1 + e⁻ˣ). Saves x, t, w.
+    """
+
+    def forward(self, x: np.ndarray, target: np.ndarray, positive: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x, target, positive)
+        return (1 - target) * x + (1 + (positive - 1) * target) * log1p_exp(-x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        x, target, positive = self.saved
+        need_x, need_target = self.needs_input_grad
+        return (
+            grad * ((1 - target) - (1 + (positive - 1) * target) * sigmoid(-x)) if need_x else None,
+            grad * ((positive - 1) * log1p_exp(-x) - x) if need_target else None,
+        )
+
+
+def log1p_exp(x: np.ndarray) -> np.ndarray:
+    """ln(1 + eˣ) without overflow: x itself is split off where it is positive."""
+    positive = x > 0
+    return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
+
+
+class SmoothL1(Function):
+    """l = d²/(2β) where |d| < β, else |d| - β/2;  ∂L/∂d = g·d/β or g·sign d. Saves d."""
+
+    def forward(self, difference: np.ndarray, beta: float) -> np.ndarray:
+        self.beta = beta
+        self.save_for_backward(difference)
+        size = np.abs(difference)
+        if beta == 0:
+            return size
+        square = 0.5 * difference * difference / beta
+        return np.where(size < beta, square, size - 0.5 * beta)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (difference,) = self.saved
+        slope = np.sign(difference)
+        if self.beta > 0:
+            slope = np.where(np.abs(difference) < self.beta, difference / self.beta, slope)
+        return grad * slope
+
+
+class KLDiv(Function):
+    """l = t·(ln t - x), 0 where t = 0;  ∂l/∂x = -t,  ∂l/∂t = ln t + 1 - x. Saves x and t."""
+
+    def forward(self, x: np.ndarray, target: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x, target)
+        return target * (self.log_or_zero(target) - x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        x, target = self.saved
+        need_x, need_target = self.needs_input_grad
+        return (
+            unbroadcast(-grad * target, x.shape) if need_x else None,
+            unbroadcast(grad * (self.log_or_zero(target) + 1 - x), target.shape)
+            if need_target
+            else None,
+        )
+
+    @staticmethod
+    def log_or_zero(t: np.ndarray) -> np.ndarray:
+        return np.log(np.where(t == 0, 1, t))

@@ -1,0 +1,57 @@
+"""Arrays that a graph has saved are read-only for as long as the graph lives.
+
+An in-place write between the forward and the backward pass would silently give wrong gradients.
+Saved memory is therefore locked with NumPy's own `writeable` flag: the write fails at the user's
+line, and nothing has to be checked later. (The idea is MyGrad's.)
+
+Known limit: a view taken *before* the lock keeps its own flag, and may still write.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class _Lock:
+    """How often one piece of memory is saved, and which array objects were made read-only."""
+
+    __slots__ = ("arrays", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.arrays: list[np.ndarray] = []
+
+
+_locks: dict[int, _Lock] = {}  # by id of the array that owns the memory
+
+
+class ReadOnly:
+    """Keeps `arrays` (and the memory they are views of) read-only until it is deleted."""
+
+    __slots__ = ("owners",)
+
+    def __init__(self, arrays: tuple[np.ndarray, ...]) -> None:
+        self.owners = []
+        for array in arrays:
+            base = array.base
+            owner = base if isinstance(base, np.ndarray) else array
+            lock = _locks.get(id(owner))
+            if lock is None:
+                lock = _locks[id(owner)] = _Lock()
+            lock.count += 1
+            if owner is not array and owner.flags.writeable:
+                owner.setflags(write=False)
+                lock.arrays.append(owner)
+            if array.flags.writeable:
+                array.setflags(write=False)
+                lock.arrays.append(array)
+            self.owners.append(owner)
+
+    def __del__(self) -> None:
+        for owner in self.owners:
+            lock = _locks[id(owner)]
+            lock.count -= 1
+            if lock.count == 0:
+                del _locks[id(owner)]
+                for array in lock.arrays:  # the owner first: a view follows its owner's flag
+                    array.setflags(write=True)

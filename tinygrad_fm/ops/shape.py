@@ -1,0 +1,112 @@
+"""Operations that only move elements. Their derivative moves the gradient back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+
+
+class Reshape(Function):
+    """y = x in another shape (a view where the memory allows)."""
+
+    def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        self.shape = x.shape
+        return x.reshape(shape)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return grad.reshape(self.shape)
+
+
+class Permute(Function):
+    """y = x with its axes in another order (a view)."""
+
+    def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        self.axes = axes
+        return x.transpose(axes)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return grad.transpose(np.argsort(self.axes))
+
+
+class Expand(Function):
+    """y = x repeated along axes of size 1 and new leading axes;  ∂L/∂x sums over the copies."""
+
+    def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        self.shape = x.shape
+        return np.broadcast_to(x, shape)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return unbroadcast(grad, self.shape)
+
+
+class Cat(Function):
+    """y = the inputs one after another along an axis;  ∂L/∂xᵢ = the i-th slice of g."""
+
+    def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
+        self.axis = axis
+        self.ends = np.cumsum([array.shape[axis] for array in arrays])
+        return np.concatenate(arrays, axis=axis)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        pieces = np.split(grad, self.ends[:-1], axis=self.axis)
+        return tuple(
+            piece if needed else None
+            for piece, needed in zip(pieces, self.needs_input_grad, strict=True)
+        )
+
+
+class Pad(Function):
+    """y = x inside a frame of a constant;  ∂L/∂x = g without the frame.
+
+    `widths` holds (before, after) per axis; a negative width crops.
+    """
+
+    def forward(
+        self, x: np.ndarray, widths: tuple[tuple[int, int], ...], value: float
+    ) -> np.ndarray:
+        self.shape = x.shape
+        pairs = list(zip(widths, x.shape, strict=True))
+        y = np.full([n + before + after for (before, after), n in pairs], value, dtype=x.dtype)
+        # What of x is seen in y, and where in y it lies:
+        self.seen = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in pairs)
+        self.inner = tuple(slice(max(b, 0), n + b + a - max(a, 0)) for (b, a), n in pairs)
+        y[self.inner] = x[self.seen]
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        dx = np.zeros(self.shape, dtype=grad.dtype)
+        dx[self.seen] = grad[self.inner]
+        return dx
+
+
+class Index(Function):
+    """y = x[index];  ∂L/∂x = g added up at the places it was read from."""
+
+    def forward(self, x: np.ndarray, index: tuple) -> np.ndarray:
+        self.shape, self.index = x.shape, index
+        return x[index]
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        dx = np.zeros(self.shape, dtype=grad.dtype)
+        if any(isinstance(i, np.ndarray) and i.dtype != bool for i in self.index):
+            np.add.at(dx, self.index, grad)  # integer arrays may name a place twice
+        else:
+            dx[self.index] = grad
+        return dx
+
+
+class Gather(Function):
+    """y[…, i, …] = x[…, index[…, i, …], …] along an axis;  ∂L/∂x = g added where x was read."""
+
+    def forward(self, x: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
+        self.shape = x.shape
+        places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+        places[axis] = index
+        self.places = tuple(places)
+        return x[self.places]
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        dx = np.zeros(self.shape, dtype=grad.dtype)
+        np.add.at(dx, self.places, grad)
+        return dx

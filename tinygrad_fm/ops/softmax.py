@@ -1,0 +1,44 @@
+"""Softmax and its logarithm. g stands for the incoming gradient ∂L/∂y."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_fm.ops.function import Function, Gradients
+
+
+class Softmax(Function):
+    """yᵢ = e^xᵢ / Σⱼ e^xⱼ along an axis;  ∂L/∂x = y·(g - Σ g·y). Saves y."""
+
+    def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
+        self.axis = axis
+        y = np.exp(x - x.max(axis=axis, keepdims=True))
+        y /= y.sum(axis=axis, keepdims=True)
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        weighted = grad * y
+        return weighted - y * weighted.sum(axis=self.axis, keepdims=True)
+
+
+def log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    """x - ln Σ eˣ along an axis, shifted by max x so that nothing overflows."""
+    y = x - x.max(axis=axis, keepdims=True)
+    y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
+    return y
+
+
+class LogSoftmax(Function):
+    """yᵢ = xᵢ - ln Σⱼ e^xⱼ along an axis;  ∂L/∂x = g - e^y·Σ g. Saves y."""
+
+    def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
+        self.axis = axis
+        y = log_softmax(x, axis)
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        return grad - np.exp(y) * grad.sum(axis=self.axis, keepdims=True)
