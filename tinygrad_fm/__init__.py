@@ -1,0 +1,47 @@
+"""tinygrad_fm: PyTorch's habits on NumPy alone."""
+
+from tinygrad_fm import data, nn, ops, optim
+from tinygrad_fm.autograd import (
+    AnomalyError,
+    detect_anomaly,
+    enable_grad,
+    is_grad_enabled,
+    no_grad,
+)
+from tinygrad_fm.checking import gradcheck
+from tinygrad_fm.creation import (
+    arange,
+    cat,
+    einsum,
+    eye,
+    float32,
+    float64,
+    from_numpy,
+    full,
+    int64,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    randperm,
+    stack,
+    tensor,
+    where,
+    zeros,
+    zeros_like,
+)
+from tinygrad_fm.random import manual_seed
+from tinygrad_fm.tensor import Tensor, apply
+
+__version__ = "0.1.0"
+
+# torch.exp(x) and x.exp() are one thing.
+exp, log, sqrt, abs = Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs
+tanh, sigmoid, relu, clamp = Tensor.tanh, Tensor.sigmoid, Tensor.relu, Tensor.clamp
+sum, mean, var, std, prod = Tensor.sum, Tensor.mean, Tensor.var, Tensor.std, Tensor.prod
+max, min, argmax, argmin = Tensor.max, Tensor.min, Tensor.argmax, Tensor.argmin
+logsumexp, softmax, log_softmax = Tensor.logsumexp, Tensor.softmax, Tensor.log_softmax
+cumsum, gather, matmul, bmm = Tensor.cumsum, Tensor.gather, Tensor.matmul, Tensor.bmm
+reshape, flatten, transpose = Tensor.reshape, Tensor.flatten, Tensor.transpose
+squeeze, unsqueeze, split, chunk = Tensor.squeeze, Tensor.unsqueeze, Tensor.split, Tensor.chunk

@@ -1,0 +1,206 @@
+"""Recording the graph, and walking it back.
+
+A graph is made of `Function` nodes. Nodes are numbered as they are made, so the node with the
+highest number never feeds into another one that is still waiting: taking the highest number first
+walks the graph in a valid order without recursion and without sorting it beforehand.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from tinygrad_fm.ops.function import Function
+
+Runner = Callable[[Function, Callable[..., Any], tuple, dict], Any]
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+class _Mode(threading.local):
+    """Per-thread switches: is the graph recorded, and does anybody watch operations run?"""
+
+    recording: bool = True
+    runner: Runner | None = None
+
+
+mode = _Mode()
+
+
+class _Recording:
+    """Sets `mode.recording` inside a `with` block or a decorated function."""
+
+    def __init__(self, recording: bool) -> None:
+        self.recording = recording
+        self.previous: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.previous.append(mode.recording)
+        mode.recording = self.recording
+
+    def __exit__(self, *error: object) -> None:
+        mode.recording = self.previous.pop()
+
+    def __call__(self, function: Call) -> Call:
+        @wraps(function)
+        def decorated(*args: Any, **options: Any) -> Any:
+            with _Recording(self.recording):  # one for each call: calls may run in many threads
+                return function(*args, **options)
+
+        return cast(Call, decorated)
+
+
+def no_grad() -> _Recording:
+    """`with no_grad():` (or `@no_grad()`) computes without recording a graph."""
+    return _Recording(False)
+
+
+def enable_grad() -> _Recording:
+    """Record again inside a `no_grad` block."""
+    return _Recording(True)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded in this thread."""
+    return mode.recording
+
+
+@contextmanager
+def running(runner: Runner) -> Iterator[None]:
+    """Let `runner(node, method, arguments, options)` carry out every forward and backward."""
+    previous, mode.runner = mode.runner, runner
+    try:
+        yield
+    finally:
+        mode.runner = previous
+
+
+# ------------------------------------------------------------------------------ backward pass
+
+
+def backward(root: Function, grad: np.ndarray, retain_graph: bool = False) -> None:
+    """Carry ∂L/∂(root's output) back to every leaf tensor that `root` was computed from.
+
+    Each node's saved arrays are released as soon as it is done, unless `retain_graph`.
+
+    Raises:
+        RuntimeError: if a part of the graph was already walked and released.
+    """
+    waiting = [(-root.number, root)]
+    gradients: dict[Function, tuple[np.ndarray, bool]] = {root: (grad, False)}
+    while waiting:
+        node = heappop(waiting)[1]
+        grad = gradients.pop(node)[0]
+        if node.edges is None:
+            raise RuntimeError(_TWICE.format(name=node.name()))
+        if node.retain is not None:
+            _retain(node, grad)
+        if mode.runner is None:
+            results = node.backward(grad)
+        else:
+            results = mode.runner(node, node.backward, (grad,), {})
+        each = results if isinstance(results, tuple) else (results,)
+        for edge, result in zip(node.edges, each):  # noqa: B905 — this loop is hot
+            if edge is None or result is None:
+                continue
+            # Fresh memory belongs to whoever receives it; a view or the upstream gradient
+            # itself may have other readers.
+            owned = result.base is None and result is not grad
+            if not isinstance(edge, Function):
+                edge.accumulate_grad(result, owned)
+            elif edge not in gradients:
+                gradients[edge] = (result, owned)
+                heappush(waiting, (-edge.number, edge))
+            else:
+                gradients[edge] = (_add(gradients[edge], result), True)
+        if not retain_graph:
+            node.release()
+
+
+def _add(accumulated: tuple[np.ndarray, bool], grad: np.ndarray) -> np.ndarray:
+    """Sum two gradients: the first is aliased, the second allocates, the rest add in place."""
+    total, owned = accumulated
+    if not owned:
+        return total + grad
+    total += grad  # (a scalar, which cannot be written into, is replaced)
+    return total
+
+
+def _retain(node: Function, grad: np.ndarray) -> None:
+    tensor = node.retain()
+    if tensor is not None:
+        tensor.accumulate_grad(grad, False)
+
+
+_TWICE = (
+    "backward reached {name} a second time, but its saved arrays were released by the first: "
+    "a graph is used up by backward. Run the forward pass again, or keep the graph with "
+    "backward(retain_graph=True)."
+)
+
+
+# ------------------------------------------------------------------------------ anomaly detection
+
+
+class AnomalyError(FloatingPointError):
+    """An operation made a NaN or an infinity out of finite inputs."""
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Stop at the first operation, forward or backward, that makes a NaN or an infinity.
+
+    Slow (every result is scanned and every operation's place in the user's code is noted): for
+    hunting, not for training.
+
+    Raises:
+        AnomalyError: naming the operation, its shapes, and the user's file and line.
+    """
+    outer = mode.runner
+
+    def run(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
+        if method.__name__ == "forward":
+            node.where = user_line()
+        results = (
+            method(*arguments, **options)
+            if outer is None
+            else outer(node, method, arguments, options)
+        )
+        for result in results if isinstance(results, tuple) else (results,):
+            if result is not None and not _finite(result):
+                raise AnomalyError(_describe(node, method.__name__, arguments, result))
+        return results
+
+    with running(run):
+        yield
+
+
+def _finite(array: Any) -> bool:
+    array = np.asarray(array)
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
+
+
+def _describe(node: Function, which: str, arguments: tuple, result: np.ndarray) -> str:
+    kind = "NaN" if np.isnan(result).any() else "infinity"
+    arrays = [a for a in arguments if isinstance(a, np.ndarray | np.generic)]
+    shapes = ", ".join("×".join(map(str, a.shape)) or "scalar" for a in arrays)
+    blame = "" if all(map(_finite, arrays)) else " (its input already held one)"
+    where = node.where or "a line unknown, because the forward pass ran outside detect_anomaly"
+    return f"{which} of {node.name()} on {shapes} made {kind}{blame}, called at {where}"
+
+
+def user_line() -> str:
+    """`file:line` of the innermost caller outside this package."""
+    package = str(Path(__file__).parent) + os.sep
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,122 @@
+"""Making tensors, and joining them: PyTorch's module-level functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from tinygrad_fm import ops
+from tinygrad_fm.promotion import result_type
+from tinygrad_fm.random import default_generator
+from tinygrad_fm.tensor import Tensor, apply, as_shape, as_tensor, pair
+
+float32, float64, int64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
+
+
+def tensor(data: ArrayLike, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of `data`; Python floats become float32."""
+    return Tensor(np.array(Tensor(data, dtype=dtype).data), requires_grad)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the array's memory."""
+    return Tensor(array)
+
+
+def zeros(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
+    return Tensor(np.zeros(as_shape(size), dtype), requires_grad)
+
+
+def ones(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
+    return Tensor(np.ones(as_shape(size), dtype), requires_grad)
+
+
+def full(
+    size: Sequence[int], fill_value: float, dtype: DTypeLike = float32, requires_grad: bool = False
+) -> Tensor:
+    return Tensor(np.full(size, fill_value, dtype), requires_grad)
+
+
+def zeros_like(input: Tensor) -> Tensor:
+    return Tensor(np.zeros_like(input.data))
+
+
+def ones_like(input: Tensor) -> Tensor:
+    return Tensor(np.ones_like(input.data))
+
+
+def eye(n: int, dtype: DTypeLike = float32) -> Tensor:
+    return Tensor(np.eye(n, dtype=dtype))
+
+
+def arange(*args: Any, dtype: DTypeLike | None = None) -> Tensor:
+    """start (0), end, step (1): int64 from integers, float32 from floats."""
+    if dtype is None:
+        dtype = float32 if any(isinstance(a, float) for a in args) else int64
+    return Tensor(np.arange(*args).astype(dtype))  # steps are added in float64, then rounded
+
+
+def rand(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
+    """Uniform on [0, 1), from the default generator."""
+    return Tensor(default_generator().random(as_shape(size), dtype), requires_grad)
+
+
+def randn(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
+    """Standard normal, from the default generator."""
+    return Tensor(default_generator().standard_normal(as_shape(size), dtype), requires_grad)
+
+
+def randint(low: int, high: int, size: Sequence[int]) -> Tensor:
+    """Integers low ≤ i < high, from the default generator."""
+    return Tensor(default_generator().integers(low, high, tuple(size)))
+
+
+def randperm(n: int) -> Tensor:
+    """The integers below n in random order, from the default generator."""
+    return Tensor(default_generator().permutation(n))
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one after another along an axis.
+
+    Raises:
+        ValueError: if there is none, or if their other axes differ.
+    """
+    if not tensors:
+        raise ValueError("cat needs at least one tensor, got an empty list")
+    axis = tensors[0]._axis(dim)
+    others = {(t.ndim, t.shape[:axis], t.shape[axis + 1 :]) for t in tensors}
+    if len(others) > 1:
+        raise ValueError(
+            f"cat along axis {dim} needs shapes that agree elsewhere, "
+            f"got {', '.join(str(t.shape) for t in tensors)}"
+        )
+    return apply(ops.Cat, *_one_dtype(tensors), axis=axis)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape side by side along a new axis."""
+    shapes = {t.shape for t in tensors}
+    if len(shapes) > 1:
+        raise ValueError(f"stack needs tensors of one shape, got {sorted(shapes)}")
+    return cat([t.unsqueeze(dim) for t in tensors], dim)
+
+
+def where(condition: Tensor, input: Any, other: Any) -> Tensor:
+    """input where condition is true, other elsewhere; all three broadcast."""
+    return apply(ops.Where, *pair(input, other), condition=as_tensor(condition).data.astype(bool))
+
+
+def einsum(equation: str, *operands: Tensor) -> Tensor:
+    """Einstein summation, with `...`, repeated letters and implicit output."""
+    return apply(ops.Einsum, *_one_dtype(operands), equation=equation)
+
+
+def _one_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
+    dtype = tensors[0].dtype
+    for t in tensors[1:]:
+        dtype = result_type(np.empty((1,), dtype), np.empty((1,), t.dtype))
+    return [t.to(dtype) for t in tensors]

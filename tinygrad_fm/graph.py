@@ -1,0 +1,78 @@
+"""Drawing the graph behind a tensor."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tinygrad_fm.ops.function import Function
+from tinygrad_fm.tensor import Tensor
+
+_STYLE = """  rankdir=TB; bgcolor=white; ranksep=0.35;
+  node [fontname="Helvetica", fontsize=11, shape=box, style="rounded,filled", color="#44546a"];
+  edge [fontname="Helvetica", fontsize=9, color="#7f8fa6", fontcolor="#44546a"];"""
+
+
+def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
+    """The graph that computed `output`, in Graphviz's DOT language.
+
+    Leaf tensors are drawn in blue with their shapes (and `names`), operations in white; an arrow
+    carries the shape of what flows along it.
+
+    Raises:
+        ValueError: if no operation was recorded, or if `backward` has released the graph.
+    """
+    if output.grad_fn is None:
+        raise ValueError("nothing to draw: this tensor was not computed by recorded operations")
+    labels = {id(tensor): name for name, tensor in (names or {}).items()}
+    lines = [f'  "out" [label="output\\n{_shape(output.shape)}", fillcolor="#d5e8d4"];']
+    lines.append(f'  "{id(output.grad_fn)}" -> "out" [label="{_shape(output.shape)}"];')
+    waiting: list[Function] = [output.grad_fn]
+    drawn = set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in drawn:
+            continue
+        drawn.add(id(node))
+        if node.edges is None:
+            raise ValueError("this graph was released by backward(); draw it before")
+        lines.append(f'  "{id(node)}" [label="{node.name()}", fillcolor=white];')
+        for edge in node.edges:
+            if isinstance(edge, Function):
+                waiting.append(edge)
+                shape = edge.output_shape
+            elif edge is None:
+                continue
+            else:
+                shape = edge.shape
+                label = f"{labels.get(id(edge), type(edge).__name__)}\\n{_shape(shape)}"
+                lines.append(f'  "{id(edge)}" [label="{label}", fillcolor="#dae8fc"];')
+            lines.append(f'  "{id(edge)}" -> "{id(node)}" [label="{_shape(shape)}"];')
+    return "digraph {\n" + _STYLE + "\n" + "\n".join(dict.fromkeys(lines)) + "\n}\n"
+
+
+def draw(output: Tensor, path: str | Path, names: Mapping[str, Tensor] | None = None) -> Path:
+    """Write the graph to a `.dot`, or by Graphviz's `dot` program to a `.svg`, `.png` or `.pdf`.
+
+    Raises:
+        RuntimeError: if a picture is wanted and Graphviz is not installed.
+    """
+    path, source = Path(path), to_dot(output, names)
+    if path.suffix == ".dot":
+        path.write_text(source)
+        return path
+    program = shutil.which("dot")
+    if program is None:
+        raise RuntimeError(
+            f"drawing {path.name} needs Graphviz's dot program, which is not installed; "
+            "install graphviz, or write a .dot file and open it elsewhere"
+        )
+    command = [program, f"-T{path.suffix[1:]}", "-o", str(path)]
+    subprocess.run(command, input=source, text=True, check=True)
+    return path
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"

@@ -1,0 +1,767 @@
+"""`Tensor`: an array, its gradient, and the operation that made it.
+
+The methods are PyTorch's. Each one prepares its arguments and calls `apply` on an operation from
+`tinygrad_fm.ops`; the derivatives are written there.
+
+Where we differ from PyTorch: `.data` is the NumPy array itself, a dtype is a NumPy dtype, and
+`x += y` on a recorded tensor makes a new tensor instead of writing into the old memory.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import weakref
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from tinygrad_fm import autograd, ops
+from tinygrad_fm.formatting import describe
+from tinygrad_fm.ops.function import Function
+from tinygrad_fm.promotion import result_type
+
+mode = autograd.mode  # bound here once: `apply` looks at it for every operation
+next_number = count(1).__next__
+Scalar = int | float | bool | complex
+Flag = bool  # inside the class `bool` is the method
+Dim = int | Sequence[int] | None
+
+
+class MinMax(NamedTuple):
+    """What `max(dim)` and `min(dim)` return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def apply(operation: type[Function], *inputs: Tensor, **options: Any) -> Tensor:
+    """Run an operation on tensors and, if any of them wants a gradient, record it.
+
+    `options` are handed to the operation's `forward` as they are. This is also the way to use an
+    operation of your own: `apply(MyFunction, x, y, alpha=2.0)`.
+    """
+    node = operation()
+    recording = False
+    if mode.recording:
+        node.needs_input_grad = needs = tuple([t._requires_grad for t in inputs])
+        recording = True in needs
+    arrays = [t.data for t in inputs]
+    if mode.runner is None:
+        data = node.forward(*arrays, **options)
+    else:
+        data = mode.runner(node, node.forward, tuple(arrays), options)
+    result = Tensor.__new__(Tensor)
+    result.data = data if type(data) is np.ndarray else np.asarray(data)
+    result.grad = None
+    result._requires_grad = recording
+    if recording:
+        node.edges = tuple([(t.grad_fn or t) if t._requires_grad else None for t in inputs])
+        node.number = next_number()
+        node.output_shape = result.data.shape
+        result.grad_fn = node
+    else:
+        result.grad_fn = None
+    return result
+
+
+class Tensor:
+    """An n-dimensional array that remembers how it was computed.
+
+    Args:
+        data: an array (wrapped, not copied), a nested list or a number. Python floats become
+            float32; NumPy arrays keep their dtype.
+        requires_grad: whether `backward` should compute ∂L/∂(this tensor) into `.grad`.
+
+    Raises:
+        TypeError: if an integer or boolean tensor requires a gradient.
+    """
+
+    __slots__ = ("__weakref__", "_requires_grad", "data", "grad", "grad_fn")
+    __array_ufunc__ = None  # makes `ndarray * Tensor` call Tensor.__rmul__
+
+    data: np.ndarray
+    grad: Tensor | None
+    grad_fn: Function | None
+
+    def __init__(
+        self, data: ArrayLike | Tensor, requires_grad: bool = False, dtype: DTypeLike | None = None
+    ) -> None:
+        self.data = as_array(data, dtype)
+        self.grad = None
+        self.grad_fn = None
+        self._requires_grad = False
+        if requires_grad:
+            self.requires_grad = True
+
+    # ---------------------------------------------------------------- the graph
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to this tensor."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value and self.data.dtype.kind not in "fc":
+            raise TypeError(
+                f"only floating-point tensors can require a gradient, got {self.data.dtype}; "
+                "convert it first, as in x.float()"
+            )
+        if not value and self.grad_fn is not None:
+            raise RuntimeError("this tensor was computed; use x.detach() to cut it from its graph")
+        self._requires_grad = value
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` and return the tensor itself."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        return self.grad_fn is None
+
+    def detach(self) -> Tensor:
+        """The same memory outside the graph."""
+        return Tensor(self.data)
+
+    def retain_grad(self) -> None:
+        """Keep `.grad` of this computed tensor as well (leaves always keep theirs)."""
+        if not self._requires_grad:
+            raise RuntimeError("retain_grad needs a tensor that requires a gradient")
+        if self.grad_fn is not None:
+            self.grad_fn.retain = weakref.ref(self)
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
+        """Add ∂(this)/∂(leaf) to the `.grad` of every leaf that this tensor was computed from.
+
+        Args:
+            gradient: ∂L/∂(this), of this tensor's shape; may be left out for a single element,
+                where it is 1.
+            retain_graph: keep the graph, so that `backward` can run over it once more.
+
+        Raises:
+            RuntimeError: if nothing here requires a gradient, if `gradient` is missing or of the
+                wrong shape, or if the graph has been used up.
+        """
+        if not self._requires_grad:
+            raise RuntimeError(
+                "backward needs a tensor that was computed from one with requires_grad=True; "
+                "this one was not (or it was computed under no_grad)"
+            )
+        if gradient is None:
+            if self.data.size != 1:
+                raise RuntimeError(
+                    f"backward without a gradient needs a single element, got shape {self.shape}; "
+                    "reduce it first, as in loss.mean().backward(), or pass gradient="
+                )
+            grad = np.ones_like(self.data)
+        else:
+            grad = as_array(gradient, self.dtype)
+            if grad.shape != self.shape:
+                raise RuntimeError(f"gradient has shape {grad.shape}, the tensor {self.shape}")
+        if self.grad_fn is None:
+            self.accumulate_grad(grad, False)
+        else:
+            autograd.backward(self.grad_fn, grad, retain_graph)
+
+    def accumulate_grad(self, grad: np.ndarray, owned: bool) -> None:
+        """Add to `.grad`; memory that is not `owned` is copied, so that no two gradients share."""
+        if self.grad is None:
+            self.grad = Tensor(grad if owned else grad.copy())
+        else:
+            self.grad.data += grad
+
+    # ---------------------------------------------------------------- looking at it
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix."""
+        return self.permute(*reversed(range(self.ndim)))
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return self.ndim
+
+    def numel(self) -> int:
+        return self.data.size
+
+    def item(self) -> Any:
+        """The single element as a Python number."""
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        return self.data.tolist()
+
+    def numpy(self) -> np.ndarray:
+        """The array itself, sharing memory.
+
+        Raises:
+            RuntimeError: if the tensor requires a gradient, as in PyTorch.
+        """
+        if self._requires_grad:
+            raise RuntimeError("this tensor requires a gradient; use x.detach().numpy()")
+        return self.data
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("a tensor with no axes has no length")
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return operator.index(self.item())
+
+    def __format__(self, spec: str) -> str:
+        """A number as in f"{loss:.3f}"; without a format, as `str` does."""
+        return format(self.item(), spec) if spec else str(self)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if self.grad_fn is not None:
+            raise RuntimeError("only leaf tensors can be deep-copied; copy x.detach() instead")
+        twin = type(self)(self.data.copy(order="K"), self._requires_grad)
+        twin.grad = deepcopy(self.grad, memo)
+        return twin
+
+    def __repr__(self) -> str:
+        """Shape, dtype, range, mean and deviation, and where the tensor comes from."""
+        origin = "requires_grad" if self._requires_grad else ""
+        if self.grad_fn is not None:
+            origin = f"grad_fn={self.grad_fn.name()}"
+        return describe(type(self).__name__, self.data, origin)
+
+    # ---------------------------------------------------------------- types
+
+    def to(self, dtype: DTypeLike) -> Tensor:
+        """The tensor in another dtype; gradients flow between floating-point types."""
+        dtype = np.dtype(dtype)
+        if dtype == self.dtype:
+            return self
+        if dtype.kind not in "fc":
+            return Tensor(self.data.astype(dtype))
+        return apply(ops.Cast, self, dtype=dtype)
+
+    def float(self) -> Tensor:
+        return self.to(np.float32)
+
+    def double(self) -> Tensor:
+        return self.to(np.float64)
+
+    def long(self) -> Tensor:
+        return self.to(np.int64)
+
+    def bool(self) -> Tensor:
+        return self.to(np.bool_)
+
+    def clone(self) -> Tensor:
+        """A copy, through which gradients flow."""
+        return apply(ops.Clone, self)
+
+    def contiguous(self) -> Tensor:
+        """The tensor with its elements in row-major order in memory."""
+        return self if self.data.flags.c_contiguous else apply(ops.Clone, self, order="C")
+
+    # ---------------------------------------------------------------- arithmetic
+
+    def __add__(self, other: Any) -> Tensor:
+        return apply(ops.Add, *pair(self, other))
+
+    def __sub__(self, other: Any) -> Tensor:
+        return apply(ops.Sub, *pair(self, other))
+
+    def __mul__(self, other: Any) -> Tensor:
+        return apply(ops.Mul, *pair(self, other))
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return apply(ops.Div, *floats(*pair(self, other)))
+
+    def __pow__(self, other: Any) -> Tensor:
+        return apply(ops.Pow, *pair(self, other))
+
+    def __matmul__(self, other: Any) -> Tensor:
+        a, b = pair(self, other)
+        if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+            raise ValueError(
+                f"matmul needs (…, n, k) @ (…, k, m), got {a.shape} @ {b.shape}; "
+                "the last axis of the left must equal the last but one of the right"
+            )
+        return apply(ops.Matmul, a, b)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return apply(ops.Add, *pair(other, self))
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return apply(ops.Sub, *pair(other, self))
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return apply(ops.Mul, *pair(other, self))
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return apply(ops.Div, *floats(*pair(other, self)))
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return apply(ops.Pow, *pair(other, self))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return as_tensor(other) @ self
+
+    def __neg__(self) -> Tensor:
+        return apply(ops.Neg, self)
+
+    def __abs__(self) -> Tensor:
+        return self.abs()
+
+    def matmul(self, other: Tensor) -> Tensor:
+        return self @ other
+
+    mm = matmul
+
+    def bmm(self, other: Tensor) -> Tensor:
+        """(N, n, k) @ (N, k, m) → (N, n, m), without broadcasting."""
+        if self.ndim != 3 or other.ndim != 3 or self.shape[0] != other.shape[0]:
+            raise ValueError(
+                f"bmm needs two 3-d stacks of the same length, got {self.shape} and "
+                f"{other.shape}; for broadcasting use matmul"
+            )
+        return self @ other
+
+    # ---------------------------------------------------------------- comparison
+
+    def __eq__(self, other: object) -> Any:
+        return self._compare(np.equal, other)
+
+    def __ne__(self, other: object) -> Any:
+        return self._compare(np.not_equal, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self._compare(np.less, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return self._compare(np.less_equal, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self._compare(np.greater, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self._compare(np.greater_equal, other)
+
+    eq, ne, lt, le, gt, ge = __eq__, __ne__, __lt__, __le__, __gt__, __ge__
+
+    def _compare(self, ufunc: np.ufunc, other: Any) -> Any:
+        if not isinstance(other, Tensor | np.ndarray | np.generic | Scalar | Sequence):
+            return NotImplemented  # x == None is False, x < None raises
+        return Tensor(ufunc(self.data, unwrapped(other)))
+
+    __hash__ = object.__hash__
+
+    def __invert__(self) -> Tensor:
+        return Tensor(~self.data)
+
+    def __and__(self, other: Any) -> Tensor:
+        return Tensor(self.data & unwrapped(other))
+
+    def __or__(self, other: Any) -> Tensor:
+        return Tensor(self.data | unwrapped(other))
+
+    def all(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        return Tensor(self.data.all(axis=self._axes(dim), keepdims=keepdim))
+
+    def any(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        return Tensor(self.data.any(axis=self._axes(dim), keepdims=keepdim))
+
+    # ---------------------------------------------------------------- elementwise functions
+
+    def exp(self) -> Tensor:
+        return apply(ops.Exp, *floats(self))
+
+    def log(self) -> Tensor:
+        return apply(ops.Log, *floats(self))
+
+    def sqrt(self) -> Tensor:
+        return apply(ops.Sqrt, *floats(self))
+
+    def abs(self) -> Tensor:
+        return apply(ops.Abs, self)
+
+    def tanh(self) -> Tensor:
+        return apply(ops.Tanh, *floats(self))
+
+    def sigmoid(self) -> Tensor:
+        return apply(ops.Sigmoid, *floats(self))
+
+    def relu(self) -> Tensor:
+        return apply(ops.ReLU, self)
+
+    def pow(self, exponent: Any) -> Tensor:
+        return self**exponent
+
+    def clamp(self, min: Any = None, max: Any = None) -> Tensor:
+        """Elements below `min` become `min`, elements above `max` become `max`."""
+        if min is None and max is None:
+            raise ValueError("clamp needs min, max or both; got neither")
+        return apply(ops.Clamp, self, low=min, high=max)
+
+    # ---------------------------------------------------------------- reductions
+
+    def sum(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        """Σ over `dim` (all axes if None). Integers and booleans add up to int64."""
+        x = self if self.dtype.kind in "fc" else self.long()
+        return apply(ops.Sum, x, axes=x._axes(dim), keepdim=keepdim)
+
+    def mean(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        self._need_float("mean")
+        return apply(ops.Mean, self, axes=self._axes(dim), keepdim=keepdim)
+
+    def var(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
+        """Σ (x - μ)² / (n - correction); PyTorch's default correction of 1."""
+        self._need_float("var")
+        axes = self._axes(dim)
+        return apply(ops.Var, self, axes=axes, keepdim=keepdim, correction=correction)
+
+    def std(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
+        """√var."""
+        return self.var(dim, correction, keepdim).sqrt()
+
+    def prod(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        x = self if self.dtype.kind in "fc" else self.long()
+        return apply(ops.Prod, x, axes=x._axes(dim), keepdim=keepdim)
+
+    def logsumexp(self, dim: Dim, keepdim: Flag = False) -> Tensor:
+        """ln Σ eˣ, shifted by max x so that nothing overflows."""
+        return apply(ops.LogSumExp, *floats(self), axes=self._axes(dim), keepdim=keepdim)
+
+    def max(self, dim: int | None = None, keepdim: Flag = False) -> Any:
+        """The largest element, or with `dim` a pair (values, indices). The first of ties wins."""
+        return self._extremum(dim, keepdim, True)
+
+    def min(self, dim: int | None = None, keepdim: Flag = False) -> Any:
+        """The smallest element, or with `dim` a pair (values, indices). The first of ties wins."""
+        return self._extremum(dim, keepdim, False)
+
+    def amax(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        """The largest element along axes; ties share the gradient evenly."""
+        return apply(ops.Extremum, self, axes=self._axes(dim), keepdim=keepdim, largest=True)
+
+    def amin(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        """The smallest element along axes; ties share the gradient evenly."""
+        return apply(ops.Extremum, self, axes=self._axes(dim), keepdim=keepdim, largest=False)
+
+    def _extremum(self, dim: int | None, keepdim: Flag, largest: Flag) -> Any:
+        if self.numel() == 0:
+            raise ValueError(f"max and min need at least one element, got shape {self.shape}")
+        if dim is None:
+            return apply(ops.Extremum, self, axes=self._axes(None), keepdim=False, largest=largest)
+        indices = (self.argmax if largest else self.argmin)(dim, keepdim=True)
+        values = self.gather(dim, indices)
+        if not keepdim:
+            values, indices = values.squeeze(dim), indices.squeeze(dim)
+        return MinMax(values, indices)
+
+    def argmax(self, dim: int | None = None, keepdim: Flag = False) -> Tensor:
+        """The index of the (first) largest element."""
+        return Tensor(np.asarray(np.argmax(self.data, axis=dim, keepdims=keepdim)))
+
+    def argmin(self, dim: int | None = None, keepdim: Flag = False) -> Tensor:
+        """The index of the (first) smallest element."""
+        return Tensor(np.asarray(np.argmin(self.data, axis=dim, keepdims=keepdim)))
+
+    def cumsum(self, dim: int) -> Tensor:
+        x = self if self.dtype.kind in "fc" else self.long()
+        return apply(ops.CumSum, x, axis=self._axis(dim))
+
+    def softmax(self, dim: int) -> Tensor:
+        return apply(ops.Softmax, *floats(self), axis=self._axis(dim))
+
+    def log_softmax(self, dim: int) -> Tensor:
+        return apply(ops.LogSoftmax, *floats(self), axis=self._axis(dim))
+
+    # ---------------------------------------------------------------- shapes
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape; one size may be -1."""
+        wanted = as_shape(shape)
+        try:
+            return apply(ops.Reshape, self, shape=wanted)
+        except ValueError:
+            raise ValueError(
+                f"cannot reshape {self.shape} ({self.numel()} elements) into {wanted}"
+            ) from None
+
+    view = reshape
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """Merge the axes from `start_dim` to `end_dim` into one."""
+        if self.ndim == 0:
+            return self.reshape(1)
+        start, end = self._axis(start_dim), self._axis(end_dim)
+        if start > end:
+            raise ValueError(f"flatten from axis {start_dim} to {end_dim}: the start lies behind")
+        merged = math.prod(self.shape[start : end + 1])
+        return self.reshape(*self.shape[:start], merged, *self.shape[end + 1 :])
+
+    def permute(self, *dims: Any) -> Tensor:
+        """The axes in another order (a view)."""
+        axes = tuple(self._axis(d) for d in as_shape(dims))
+        if sorted(axes) != list(range(self.ndim)):
+            raise ValueError(f"permute needs each of {self.ndim} axes once, got {as_shape(dims)}")
+        return apply(ops.Permute, self, axes=axes)
+
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
+        """Two axes swapped (a view)."""
+        axes = list(range(self.ndim))
+        a, b = self._axis(dim0), self._axis(dim1)
+        axes[a], axes[b] = b, a
+        return apply(ops.Permute, self, axes=tuple(axes))
+
+    def squeeze(self, dim: Dim = None) -> Tensor:
+        """Drop axes of size 1: all of them, or those of `dim`."""
+        chosen = self._axes(dim)
+        return self.reshape(*(n for i, n in enumerate(self.shape) if n != 1 or i not in chosen))
+
+    def unsqueeze(self, dim: int) -> Tensor:
+        """A new axis of size 1 at position `dim`."""
+        position = dim if dim >= 0 else dim + self.ndim + 1
+        if not 0 <= position <= self.ndim:
+            raise IndexError(f"unsqueeze: axis {dim} is out of range for {self.ndim} axes")
+        return self.reshape(*self.shape[:position], 1, *self.shape[position:])
+
+    def expand(self, *sizes: Any) -> Tensor:
+        """Repeat axes of size 1 (-1 keeps a size) and add leading axes, without copying."""
+        wanted = list(as_shape(sizes))
+        lead = len(wanted) - self.ndim
+        for i, n in enumerate(self.shape if lead >= 0 else ()):
+            if wanted[lead + i] == -1:
+                wanted[lead + i] = n
+        try:
+            return apply(ops.Expand, self, shape=tuple(wanted))
+        except ValueError:
+            raise ValueError(
+                f"cannot expand {self.shape} to {as_shape(sizes)}: sizes must agree from the last "
+                "axis on, except where the tensor has size 1"
+            ) from None
+
+    def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+        """Views of consecutive pieces of `split_size` (or of the given sizes) along an axis."""
+        axis, length = self._axis(dim), self._length(dim)
+        if isinstance(split_size, int):
+            steps = range(0, length, max(split_size, 1))
+            sizes = [min(split_size, length - i) for i in steps] or [0]
+        else:
+            sizes = list(split_size)
+        if sum(sizes) != length or min(sizes) < 0:
+            raise ValueError(f"split sizes {sizes} do not divide axis {dim}, which has {length}")
+        ends = np.cumsum(sizes).tolist()
+        pieces = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        before = (slice(None),) * axis
+        return tuple([self[before + (piece,)] for piece in pieces])  # noqa: RUF005
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+        """At most `chunks` pieces of equal size (the last may be smaller) along an axis."""
+        if chunks < 1:
+            raise ValueError(f"chunk makes at least one piece, got chunks={chunks}")
+        return self.split(math.ceil(self._length(dim) / chunks) or [0] * chunks, dim)
+
+    def gather(self, dim: int, index: Tensor) -> Tensor:
+        """y[i][j] = x[i][index[i][j]] for dim = 1, and likewise for others."""
+        if index.ndim != self.ndim or index.dtype.kind not in "iu":
+            raise ValueError(
+                f"gather needs an integer index with {self.ndim} axes, "
+                f"got {index.dtype} with {index.ndim}"
+            )
+        return apply(ops.Gather, self, axis=self._axis(dim), index=index.data)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Slices, integers, None, `...`, boolean masks and integer arrays, as in NumPy."""
+        parts = index if isinstance(index, tuple) else (index,)
+        return apply(ops.Index, self, index=tuple(as_index(part) for part in parts))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Write in place; only outside a graph."""
+        self._need_unrecorded("x[index] = value", value, "where, cat or x * mask")
+        parts = index if isinstance(index, tuple) else (index,)
+        self.data[tuple(as_index(part) for part in parts)] = unwrapped(value)
+
+    # ---------------------------------------------------------------- in place
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self + other if self._follows(other) else self._write(np.add, other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self - other if self._follows(other) else self._write(np.subtract, other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self * other if self._follows(other) else self._write(np.multiply, other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self / other if self._follows(other) else self._write(np.divide, other)
+
+    def add_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """x += alpha·other, in place; only outside a graph."""
+        return self._write(np.add, other if alpha == 1 else as_tensor(other) * alpha)
+
+    def sub_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """x -= alpha·other, in place; only outside a graph."""
+        return self._write(np.subtract, other if alpha == 1 else as_tensor(other) * alpha)
+
+    def mul_(self, other: Any) -> Tensor:
+        """x *= other, in place; only outside a graph."""
+        return self._write(np.multiply, other)
+
+    def div_(self, other: Any) -> Tensor:
+        """x /= other, in place; only outside a graph."""
+        return self._write(np.divide, other)
+
+    def copy_(self, source: Any) -> Tensor:
+        """Overwrite with (broadcast) `source`; only outside a graph."""
+        self[...] = source
+        return self
+
+    def fill_(self, value: Any) -> Tensor:
+        """Overwrite with one number; only outside a graph."""
+        self[...] = value
+        return self
+
+    def zero_(self) -> Tensor:
+        """Overwrite with zeros; only outside a graph."""
+        return self.fill_(0)
+
+    def _follows(self, other: Any) -> Any:
+        """Whether `x += other` is recorded, as a new tensor. (A leaf in the graph may not change.)"""
+        if not mode.recording or (self._requires_grad and self.grad_fn is None):
+            return False
+        return self._requires_grad or (isinstance(other, Tensor) and other._requires_grad)
+
+    def _write(self, ufunc: np.ufunc, other: Any) -> Tensor:
+        self._need_unrecorded(f"in-place {ufunc.__name__}", other, "x = x + y")
+        ufunc(self.data, unwrapped(other), out=self.data, casting="same_kind")
+        return self
+
+    def _need_unrecorded(self, what: str, value: Any, instead: str) -> None:
+        wants = self._requires_grad or (isinstance(value, Tensor) and value._requires_grad)
+        if mode.recording and wants:
+            raise RuntimeError(
+                f"{what} would not be seen by backward, because the tensor requires a gradient; "
+                f"write {instead}, or do it inside no_grad()"
+            )
+
+    # ---------------------------------------------------------------- axes
+
+    def _axis(self, dim: int) -> int:
+        n = max(self.ndim, 1)
+        if not -n <= dim < n:
+            raise IndexError(f"axis {dim} is out of range for shape {self.shape}")
+        return dim % n
+
+    def _length(self, dim: int) -> int:
+        if self.ndim == 0:
+            raise ValueError("a tensor with no axes cannot be split")
+        return self.shape[self._axis(dim)]
+
+    def _axes(self, dim: Dim) -> tuple[int, ...]:
+        if dim is None:
+            return tuple(range(self.ndim))
+        if self.ndim == 0:
+            return ()
+        return tuple(self._axis(d) for d in ((dim,) if isinstance(dim, int) else dim))
+
+    def _need_float(self, what: str) -> None:
+        if self.dtype.kind not in "fc":
+            raise TypeError(f"{what} needs a floating-point dtype, got {self.dtype}; use x.float()")
+
+
+# -------------------------------------------------------------------------------- conversions
+
+
+def as_array(data: Any, dtype: DTypeLike | None = None) -> np.ndarray:
+    """An array of `data`: arrays as they are, Python floats as float32."""
+    if isinstance(data, Tensor):
+        data = data.data
+    array = np.asarray(data, dtype=dtype)
+    if dtype is None and not hasattr(data, "dtype") and array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"a tensor holds numbers, got {type(data).__name__} ({array.dtype})")
+    return array
+
+
+def as_tensor(data: Any, dtype: DTypeLike | None = None) -> Tensor:
+    """`data` as a tensor: a tensor as it is, anything else wrapped."""
+    return data if isinstance(data, Tensor) and dtype is None else Tensor(data, dtype=dtype)
+
+
+def unwrapped(value: Any) -> Any:
+    """A tensor's array; numbers and lists as they are, for NumPy to fit to its other operand."""
+    return value.data if isinstance(value, Tensor) else value
+
+
+def as_shape(sizes: tuple) -> tuple[int, ...]:
+    """Accept both f(2, 3) and f((2, 3))."""
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes
+
+
+def as_index(part: Any) -> Any:
+    """One part of an index, tensors and sequences of integers or booleans as arrays."""
+    if isinstance(part, Sequence):
+        return np.asarray(part, dtype=None if part else np.int64)
+    return unwrapped(part)
+
+
+def pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as tensors of one dtype, by PyTorch's rules of promotion.
+
+    A Python number takes the tensor's dtype (a float meets an integer tensor as float32), an
+    integer tensor the dtype of a floating one, and a tensor without axes gives way to one with.
+    """
+    if not isinstance(a, Tensor):
+        a = _like(a, b if isinstance(b, Tensor) else as_tensor(b))
+    if not isinstance(b, Tensor):
+        b = _like(b, a)
+    if a.data.dtype is b.data.dtype:
+        return a, b
+    dtype = result_type(a.data, b.data)
+    return a.to(dtype), b.to(dtype)
+
+
+def _like(value: Any, tensor: Tensor) -> Tensor:
+    if isinstance(value, Scalar):
+        kinds = "iufc" if isinstance(value, int) else "fc" if isinstance(value, float) else "c"
+        return Tensor(value, dtype=tensor.dtype if tensor.dtype.kind in kinds else None)
+    return Tensor(value)
+
+
+def floats(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Integer and boolean tensors as float32, others as they are."""
+    return tuple(t if t.data.dtype.kind in "fc" else t.float() for t in tensors)
