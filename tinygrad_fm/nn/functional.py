@@ -1,0 +1,521 @@
+"""Layers and losses as functions of tensors: PyTorch's `torch.nn.functional`.
+
+Each function checks its arguments, says clearly what does not fit, and applies an operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_fm import ops
+from tinygrad_fm.ops.conv import Geometry
+from tinygrad_fm.ops.pool import Window, adaptive_matrices, averaging_matrices
+from tinygrad_fm.random import default_generator
+from tinygrad_fm.tensor import Tensor, apply, as_tensor, floats, pair
+
+Size = int | tuple[int, int]
+
+# -------------------------------------------------------------------------------- activations
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(x, 0)."""
+    return input.relu()
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1/(1 + e⁻ˣ)."""
+    return input.sigmoid()
+
+
+def tanh(input: Tensor) -> Tensor:
+    """(eˣ - e⁻ˣ)/(eˣ + e⁻ˣ)."""
+    return input.tanh()
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope·x."""
+    return apply(ops.LeakyReLU, input, negative_slope=negative_slope)
+
+
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else α(eˣ - 1)."""
+    return apply(ops.ELU, input, alpha=alpha)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x·Φ(x), Φ the standard normal distribution; `approximate="tanh"` is cheaper."""
+    operations = {"none": ops.GELU, "tanh": ops.GELUTanh}
+    if approximate not in operations:
+        raise ValueError(f"gelu's approximate is 'none' or 'tanh', got {approximate!r}")
+    return apply(operations[approximate], input)
+
+
+def silu(input: Tensor) -> Tensor:
+    """x·sigmoid(x)."""
+    return apply(ops.SiLU, input)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """ln(1 + e^βx)/β, and x itself where βx > threshold."""
+    return apply(ops.Softplus, input, beta=beta, threshold=threshold)
+
+
+def softmax(input: Tensor, dim: int) -> Tensor:
+    """e^xᵢ / Σⱼ e^xⱼ along an axis."""
+    return input.softmax(dim)
+
+
+def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """xᵢ - ln Σⱼ e^xⱼ along an axis."""
+    return input.log_softmax(dim)
+
+
+def dropout(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    generator: np.random.Generator | None = None,
+) -> Tensor:
+    """Zero each element with probability p and scale the others by 1/(1 - p), in training."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout's p is a probability between 0 and 1, got {p}")
+    if not training or p == 0:
+        return input
+    return apply(ops.Dropout, input, p=p, generator=generator or default_generator())
+
+
+# -------------------------------------------------------------------------------- layers
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b. Shapes: x (…, I), W (O, I), b (O) → (…, O)."""
+    if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
+        flat = input.ndim > 2 and np.prod(input.shape[1:]) == weight.shape[1]
+        advice = "; add nn.Flatten() before it" if flat else ""
+        raise ValueError(
+            f"Linear expected last dimension {weight.shape[1]}, got {input.shape}{advice}"
+        )
+    return apply(ops.Linear, *_same_dtype("linear", input, weight, *_given(bias)))
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation of images with kernels.
+
+    Shapes: x (N, C, H, W), w (O, C/groups, KH, KW), b (O) → (N, O, OH, OW) with
+    OH = ⌊(H + 2·padding - dilation·(KH - 1) - 1)/stride⌋ + 1. `padding` may also be "valid" (none)
+    or "same" (for stride 1: the output has the input's size).
+
+    Raises:
+        ValueError: if channels, groups or sizes do not fit.
+    """
+    _need_images("conv2d", input)
+    channels = weight.shape[1] * groups
+    if input.shape[1] != channels or weight.shape[0] % groups:
+        raise ValueError(
+            f"conv2d with weight {weight.shape} and groups={groups} expects {channels} channels, "
+            f"got input {input.shape}"
+        )
+    if isinstance(padding, str):
+        input, padding = _named_padding(input, weight.shape[2:], stride, padding, _pair(dilation))
+    geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
+    if min(geometry.output_size(input.shape[2:], weight.shape[2:])) < 1:
+        raise ValueError(
+            f"conv2d's kernel {weight.shape[2:]} (dilation {geometry.dilation}) is larger than the "
+            f"padded image: {input.shape[2:]} with padding {geometry.padding}"
+        )
+    tensors = _same_dtype("conv2d", input, weight, *_given(bias))
+    return apply(ops.Conv2d, *tensors, geometry=geometry)
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Tensor:
+    """The adjoint of `conv2d`: each input pixel adds its copy of the kernel to the output.
+
+    Shapes: x (N, C, H, W), w (C, O/groups, KH, KW), b (O) → (N, O, OH, OW) with
+    OH = (H - 1)·stride - 2·padding + dilation·(KH - 1) + output_padding + 1.
+    """
+    _need_images("conv_transpose2d", input)
+    if input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        raise ValueError(
+            f"conv_transpose2d with weight {weight.shape} and groups={groups} expects "
+            f"{weight.shape[0]} channels, got input {input.shape}"
+        )
+    geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
+    extra = _pair(output_padding)
+    limits = [max(s, d) for s, d in zip(geometry.stride, geometry.dilation, strict=True)]
+    if extra[0] >= limits[0] or extra[1] >= limits[1]:
+        raise ValueError(f"output_padding {extra} must be smaller than stride or dilation")
+    height, width = (
+        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for n, k, s, p, d, e in zip(
+            input.shape[2:], weight.shape[2:], *geometry[:3], extra, strict=True
+        )
+    )
+    if min(height, width) < 1:
+        raise ValueError(f"conv_transpose2d's output would have size {(height, width)}")
+    tensors = _same_dtype("conv_transpose2d", input, weight, *_given(bias))
+    return apply(ops.ConvTranspose2d, *tensors, geometry=geometry, output_size=(height, width))
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """The maximum of each window; `stride` is the kernel's size unless given."""
+    window = _window("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
+    return apply(ops.MaxPool2d, input, window=window)
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window; `stride` is the kernel's size unless given."""
+    window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
+    rows, columns = averaging_matrices(input.shape[2:], window, count_include_pad)
+    return apply(ops.AveragePool2d, input, rows=rows, columns=columns)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
+    """The mean of each of `output_size` (OH, OW) windows; None keeps the input's size."""
+    _need_images("adaptive_avg_pool2d", input)
+    wanted = output_size if isinstance(output_size, tuple) else (output_size, output_size)
+    size = tuple(n if w is None else w for w, n in zip(wanted, input.shape[2:], strict=True))
+    rows, columns = adaptive_matrices(input.shape[2:], size)
+    return apply(ops.AveragePool2d, input, rows=rows, columns=columns)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """γ·(x - μ)/√(σ² + eps) + β for each channel of x (N, C) or (N, C, …).
+
+    In training μ and σ² are the batch's, and the running estimates are moved in place.
+
+    Raises:
+        ValueError: if the batch has a single value per channel in training, if there are no
+            running estimates in evaluation, or if the channels do not fit.
+    """
+    if input.ndim < 2:
+        raise ValueError(f"batch_norm expects (N, C) or (N, C, …), got {input.shape}")
+    running = None
+    if running_mean is not None and running_var is not None:
+        running = (running_mean.data, running_var.data)
+    if not training and running is None:
+        raise ValueError("batch_norm in evaluation needs running_mean and running_var; got None")
+    channels = {len(t) for t in (weight, bias, *(running or ())) if t is not None}
+    if channels - {input.shape[1]}:
+        raise ValueError(f"batch_norm has {channels.pop()} channels, got input {input.shape}")
+    if training and input.numel() == input.shape[1]:
+        raise ValueError(
+            f"batch_norm in training needs more than one value per channel, got {input.shape}; "
+            "use a larger batch or model.eval()"
+        )
+    tensors = _same_dtype("batch_norm", input, *_affine(input.shape[1:2], weight, bias))
+    return apply(
+        ops.BatchNorm, *tensors, running=running, training=training, momentum=momentum, eps=eps
+    )
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """γ·(x - μ)/√(σ² + eps) + β over the last axes, whose shape is `normalized_shape`."""
+    shape = tuple(normalized_shape)
+    if input.shape[input.ndim - len(shape) :] != shape:
+        raise ValueError(f"layer_norm expects the last axes to be {shape}, got {input.shape}")
+    tensors = _same_dtype("layer_norm", input, *_affine(shape, weight, bias))
+    return apply(ops.LayerNorm, *tensors, dims=len(shape), eps=eps)
+
+
+def pad(input: Tensor, pad: Sequence[int], value: float = 0.0) -> Tensor:
+    """A frame of a constant: widths (left, right, top, bottom, …) from the last axis on."""
+    if len(pad) % 2 or len(pad) // 2 > input.ndim:
+        raise ValueError(f"pad takes two widths per axis, got {len(pad)} for shape {input.shape}")
+    widths = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+    widths += [(0, 0)] * (input.ndim - len(widths))
+    return apply(ops.Pad, input, widths=tuple(reversed(widths)), value=value)
+
+
+def one_hot(input: Tensor, num_classes: int) -> Tensor:
+    """Integers (…) → zeros and ones (…, num_classes)."""
+    return Tensor(np.eye(num_classes, dtype=np.int64)[input.data])
+
+
+# -------------------------------------------------------------------------------- losses
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """-w[t]·x[t] for log-probabilities x (N, C, …) and classes t (N, …).
+
+    The mean divides by Σ w[t] over the targets that are not `ignore_index`.
+    """
+    return _classification(ops.NLLLoss, input, target, weight, ignore_index, 0.0, reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-w[t]·ln softmax(x)[t] for scores x (N, C, …) and classes t (N, …).
+
+    With label smoothing ε the target is (1 - ε) at t plus ε/C at every class.
+    The mean divides by Σ w[t] over the targets that are not `ignore_index`.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing lies between 0 and 1, got {label_smoothing}")
+    return _classification(
+        ops.CrossEntropy, input, target, weight, ignore_index, label_smoothing, reduction
+    )
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """(x - t)²."""
+    difference = _difference("mse_loss", input, target)
+    return _reduce(difference * difference, reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|x - t|."""
+    return _reduce(_difference("l1_loss", input, target).abs(), reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """(x - t)²/(2β) where |x - t| < β, else |x - t| - β/2."""
+    if beta < 0:
+        raise ValueError(f"smooth_l1_loss needs beta of at least 0, got {beta}")
+    difference = _difference("smooth_l1_loss", input, target)
+    return _reduce(apply(ops.SmoothL1, difference, beta=beta), reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """-(t·ln x + (1 - t)·ln(1 - x)) for probabilities x; logarithms are kept above -100.
+
+    Raises:
+        ValueError: if x leaves [0, 1], or if the shapes differ.
+    """
+    _need_same_shape("binary_cross_entropy", input, target)
+    if input.numel() and not (input.data.real.min() >= 0 and input.data.real.max() <= 1):
+        raise ValueError(
+            f"binary_cross_entropy expects probabilities in [0, 1], got {input!r}; "
+            "for scores use binary_cross_entropy_with_logits"
+        )
+    loss = apply(ops.BCELoss, *pair(input, target))
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """`binary_cross_entropy` of sigmoid(x), computed without overflow; positives × pos_weight."""
+    _need_same_shape("binary_cross_entropy_with_logits", input, target)
+    x, t = pair(input, target)
+    positive = Tensor(np.ones((), x.dtype)) if pos_weight is None else pos_weight.to(x.dtype)
+    loss = apply(ops.BCEWithLogits, x, t, positive=positive.data)
+    return _reduce(loss if weight is None else loss * weight, reduction)
+
+
+def kl_div(
+    input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
+) -> Tensor:
+    """t·(ln t - x) for log-probabilities x; "batchmean" divides the sum by the batch's size."""
+    x, t = pair(input, target)
+    loss = t.exp() * (t - x) if log_target else apply(ops.KLDiv, x, t)
+    if reduction == "batchmean":
+        return loss.sum() / input.shape[0]
+    return _reduce(loss, reduction)
+
+
+# -------------------------------------------------------------------------------- checks
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _given(*tensors: Tensor | None) -> list[Tensor]:
+    return [t for t in tensors if t is not None]
+
+
+def _affine(shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None) -> list[Tensor]:
+    """γ and β, both or neither: the missing one of a pair as ones or zeros."""
+    given = _given(weight, bias)
+    if not given:
+        return []
+    dtype = given[0].dtype
+    one = Tensor(np.ones(shape, dtype)) if weight is None else weight
+    zero = Tensor(np.zeros(shape, dtype)) if bias is None else bias
+    return [one, zero]
+
+
+def _same_dtype(what: str, *tensors: Tensor) -> tuple[Tensor, ...]:
+    dtypes = [t.dtype for t in tensors]
+    if any(d != dtypes[-1] for d in dtypes):
+        raise TypeError(
+            f"{what} needs one dtype for input and parameters, got "
+            f"{' and '.join(map(str, dtypes))}; convert with .float() or .double()"
+        )
+    return tensors
+
+
+def _need_images(what: str, input: Tensor) -> None:
+    if input.ndim != 4:
+        advice = "; add the missing axis with x.unsqueeze(…)" if input.ndim in (2, 3) else ""
+        raise ValueError(f"{what} expects images (N, C, H, W), got {input.shape}{advice}")
+
+
+def _window(
+    what: str,
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None,
+    padding: Size,
+    dilation: Size,
+    ceil_mode: bool,
+) -> Window:
+    _need_images(what, input)
+    kernel = _pair(kernel_size)
+    step = kernel if stride is None else _pair(stride)
+    window = Window(kernel, step, _pair(padding), _pair(dilation), ceil_mode)
+    if any(2 * p > k for p, k in zip(window.padding, kernel, strict=True)):
+        raise ValueError(f"{what}'s padding {window.padding} is more than half its kernel {kernel}")
+    if min(window.output_size(*input.shape[2:])) < 1:
+        raise ValueError(f"{what}'s kernel {kernel} is larger than the image {input.shape[2:]}")
+    return window
+
+
+def _named_padding(
+    input: Tensor, kernel: tuple[int, ...], stride: Size, padding: str, dilation: tuple[int, int]
+) -> tuple[Tensor, Size]:
+    if padding == "valid":
+        return input, 0
+    if padding != "same":
+        raise ValueError(f"padding is a size, 'valid' or 'same', got {padding!r}")
+    if _pair(stride) != (1, 1):
+        raise ValueError(f"padding='same' needs stride 1, got {stride}")
+    vertical, horizontal = (d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    if vertical % 2 == 0 and horizontal % 2 == 0:
+        return input, (vertical // 2, horizontal // 2)
+    left, top = horizontal // 2, vertical // 2  # the odd one goes to the right and the bottom
+    return pad(input, (left, horizontal - left, top, vertical - top)), 0
+
+
+def _need_same_shape(what: str, input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        raise ValueError(
+            f"{what} needs input and target of one shape, got {input.shape} and {target.shape}"
+        )
+
+
+def _difference(what: str, input: Tensor, target: Tensor) -> Tensor:
+    _need_same_shape(what, input, target)
+    return input - target
+
+
+def _reduce(loss: Tensor, reduction: str) -> Tensor:
+    _need_reduction(reduction)
+    if reduction == "none":
+        return loss
+    return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def _need_reduction(reduction: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"reduction is 'none', 'mean' or 'sum', got {reduction!r}")
+
+
+def _classification(
+    operation: type[ops.Function],
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+) -> Tensor:
+    """Check scores (N, C, …) against classes (N, …), and apply."""
+    _need_reduction(reduction)
+    target = as_tensor(target)
+    if target.dtype.kind not in "iu":
+        raise TypeError(
+            f"targets are class indices of an integer dtype, got {target.dtype}; use t.long()"
+        )
+    if input.ndim < 2 or target.shape != (input.shape[0], *input.shape[2:]):
+        raise ValueError(
+            f"scores (N, C, …) need targets (N, …), got {input.shape} and {target.shape}"
+        )
+    classes = input.shape[1]
+    labels = target.data[target.data != ignore_index]
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        raise ValueError(
+            f"targets must lie between 0 and {classes - 1} (the scores have {classes} classes), "
+            f"got {labels.min()} to {labels.max()}"
+        )
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(f"weight has one number per class, ({classes},), got {weight.shape}")
+    return apply(
+        operation,
+        *floats(input),
+        target=target.data,
+        weight=None if weight is None else weight.data.astype(input.data.real.dtype),
+        ignore_index=ignore_index,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )

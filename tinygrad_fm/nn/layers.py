@@ -1,0 +1,235 @@
+"""Layers with weights: linear, convolutions, normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinygrad_fm.nn import functional as F
+from tinygrad_fm.nn import init
+from tinygrad_fm.nn.module import Module, Parameter
+from tinygrad_fm.tensor import Tensor
+
+Size = int | tuple[int, int]
+
+
+def _empty(*shape: int) -> Parameter:
+    return Parameter(np.empty(shape, np.float32))
+
+
+class Linear(Module):
+    """y = x Wᵀ + b. Shapes: x (…, in_features) → (…, out_features); W (out, in), b (out)."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = _empty(out_features, in_features)
+        self.register_parameter("bias", _empty(out_features) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform on ±1/√in_features, PyTorch's default."""
+        init.default_(self.weight, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"{self.in_features}, {self.out_features}{bias}"
+
+
+class _Conv(Module):
+    """What convolution and transposed convolution share: their arguments and weights."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size,
+        padding: Size | str,
+        dilation: Size,
+        groups: int,
+        bias: bool,
+        transposed: bool = False,
+    ) -> None:
+        super().__init__()
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide both channels, got groups={groups} for "
+                f"{in_channels} → {out_channels}"
+            )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size: Size = kernel_size
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+        if transposed:
+            self.weight = _empty(in_channels, out_channels // groups, height, width)
+        else:
+            self.weight = _empty(out_channels, in_channels // groups, height, width)
+        self.register_parameter("bias", _empty(out_channels) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform on ±1/√fan_in, PyTorch's default."""
+        init.default_(self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        given = [f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
+        return text + "".join(given) + ("" if self.bias is not None else ", bias=False")
+
+
+class Conv2d(_Conv):
+    """Convolution of images: x (N, in_channels, H, W) → (N, out_channels, OH, OW).
+
+    See `nn.functional.conv2d` for sizes and errors.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+class ConvTranspose2d(_Conv):
+    """Transposed convolution: x (N, in_channels, H, W) → (N, out_channels, OH, OW).
+
+    See `nn.functional.conv_transpose2d` for sizes and errors.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        output_padding: Size = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Size = 1,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, True
+        )
+        self.output_padding = output_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,  # type: ignore[arg-type]  # a size: __init__ takes no name here
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+class _BatchNorm(Module):
+    """γ·(x - μ)/√(σ² + eps) + β for each channel; see `nn.functional.batch_norm`.
+
+    `momentum=None` makes the running estimates plain averages over all batches seen.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        one, zero = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
+        self.register_parameter("weight", Parameter(one) if affine else None)
+        self.register_parameter("bias", Parameter(zero) if affine else None)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", Tensor(zero.copy()) if tracked else None)
+        self.register_buffer("running_var", Tensor(one.copy()) if tracked else None)
+        self.register_buffer("num_batches_tracked", Tensor(np.array(0)) if tracked else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.running_mean is not None:
+            self.num_batches_tracked.data += 1
+            if self.momentum is None:
+                momentum = 1 / int(self.num_batches_tracked)
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or self.running_mean is None,
+            momentum,
+            self.eps,
+        )
+
+    def _check(self, x: Tensor) -> None:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}"
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of x (N, C) or (N, C, L)."""
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim not in (2, 3):
+            raise ValueError(f"BatchNorm1d expects (N, C) or (N, C, L), got {x.shape}")
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of images (N, C, H, W)."""
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4:
+            raise ValueError(f"BatchNorm2d expects images (N, C, H, W), got {x.shape}")
+
+
+class LayerNorm(Module):
+    """γ·(x - μ)/√(σ² + eps) + β over the last axes, of shape `normalized_shape`."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+        self.normalized_shape, self.eps = tuple(shape), eps
+        one, zero = np.ones(self.normalized_shape, np.float32), np.zeros(shape, np.float32)
+        self.register_parameter("weight", Parameter(one) if elementwise_affine else None)
+        self.register_parameter("bias", Parameter(zero) if elementwise_affine and bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}"

@@ -1,0 +1,272 @@
+"""`Module`: the base class of every layer and model; `Parameter`: a tensor that is trained."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tinygrad_fm.tensor import Tensor
+
+StateDict = OrderedDict[str, np.ndarray]
+
+
+class Parameter(Tensor):
+    """A tensor that a module owns and an optimizer trains; it requires a gradient."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad)
+
+
+class RemovableHandle:
+    """What registering a hook returns; `remove()` takes the hook off again."""
+
+    def __init__(self, hooks: dict[int, Callable], key: int) -> None:
+        self.hooks, self.key = hooks, key
+
+    def remove(self) -> None:
+        self.hooks.pop(self.key, None)
+
+
+class Module:
+    """A layer or model: parameters, buffers and submodules, in the order they were assigned.
+
+    A subclass assigns them as attributes in `__init__` and computes in `forward`:
+
+    >>> from tinygrad_fm import nn
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.fc = nn.Linear(4, 2)
+    ...     def forward(self, x):
+    ...         return self.fc(x).relu()
+    >>> [name for name, _ in Net().named_parameters()]
+    ['fc.weight', 'fc.bias']
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        for name in ("_parameters", "_buffers", "_modules", "_forward_hooks"):
+            object.__setattr__(self, name, OrderedDict())
+        object.__setattr__(self, "training", True)
+
+    def forward(self, *inputs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} needs a forward method")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        result = self.forward(*inputs, **options)
+        for hook in list(self._forward_hooks.values()):
+            changed = hook(self, inputs, result)
+            result = result if changed is None else changed
+        return result
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> RemovableHandle:
+        """Call `hook(module, inputs, output)` after each forward; what it returns replaces
+        the output, unless it is None."""
+        key = max(self._forward_hooks, default=-1) + 1
+        self._forward_hooks[key] = hook
+        return RemovableHandle(self._forward_hooks, key)
+
+    # ---------------------------------------------------------------- registration
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
+        registries = (self._parameters, self._buffers, self._modules)
+        if isinstance(value, Parameter):
+            home = self._parameters
+        elif isinstance(value, Module):
+            home = self._modules
+        else:
+            home = next((r for r in registries if name in r), None)
+            if home is not None and value is not None and home is not self._buffers:
+                kind = "Parameter" if home is self._parameters else "Module"
+                raise TypeError(f"{name!r} holds a {kind}; got {type(value).__name__}")
+        for registry in registries:
+            if registry is not home:
+                registry.pop(name, None)
+        if home is None:
+            object.__setattr__(self, name, value)
+        else:
+            self.__dict__.pop(name, None)
+            home[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        for registry in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(registry, ()):
+                return self.__dict__[registry][name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for registry in (self._parameters, self._buffers, self._modules):
+            if name in registry:
+                del registry[name]
+                return
+        object.__delattr__(self, name)
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Register a parameter, or with None a name that a layer leaves out (as `bias=False`)."""
+        self._parameters[name] = parameter
+
+    def register_buffer(self, name: str, tensor: Tensor | None) -> None:
+        """Register a tensor that is saved with the module but not trained."""
+        self._buffers[name] = tensor
+
+    # ---------------------------------------------------------------- walking
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, with dotted names."""
+        seen: set[int] = set()
+        stack = [(prefix, self)]
+        while stack:
+            name, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield name, module
+            below = [(f"{name}.{n}" if name else n, m) for n, m in module.named_children()]
+            stack.extend(reversed(below))
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below this one."""
+        return iter(self._modules.items())
+
+    def modules(self) -> Iterator[Module]:
+        return (module for _, module in self.named_modules())
+
+    def children(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names; a shared one once, under its first name."""
+        seen: set[int] = set()
+        for name, parameter in self._named_tensors("_parameters"):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        return self._named_tensors("_buffers")
+
+    def buffers(self) -> Iterator[Tensor]:
+        return (buffer for _, buffer in self.named_buffers())
+
+    def _named_tensors(self, registry: str) -> Iterator[tuple[str, Any]]:
+        for prefix, module in self.named_modules():
+            for name, tensor in module.__dict__[registry].items():
+                if tensor is not None:
+                    yield (f"{prefix}.{name}" if prefix else name), tensor
+
+    # ---------------------------------------------------------------- state
+
+    def state_dict(self) -> StateDict:
+        """All parameters and buffers by dotted name, as arrays that share their memory."""
+        state: StateDict = OrderedDict()
+        for prefix, module in self.named_modules():
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    state[f"{prefix}.{name}" if prefix else name] = tensor.data
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy arrays (or tensors, PyTorch's too) into the parameters and buffers of that name.
+
+        Nothing is changed unless everything fits.
+
+        Raises:
+            ValueError: listing every missing and unexpected name (unless `strict` is False) and
+                every shape that differs.
+        """
+        own = self.state_dict()
+        given = {name: np.asarray(value) for name, value in state_dict.items()}
+        problems = []
+        if strict:
+            problems += [f"missing: {n} {a.shape}" for n, a in own.items() if n not in given]
+            problems += [f"unexpected: {n} {a.shape}" for n, a in given.items() if n not in own]
+        problems += [
+            f"shape of {name}: got {given[name].shape}, wanted {array.shape}"
+            for name, array in own.items()
+            if name in given and given[name].shape != array.shape
+        ]
+        if problems:
+            lines = "\n  ".join(problems)
+            raise ValueError(
+                f"these weights do not fit {type(self).__name__}:\n  {lines}\n"
+                "Build the model with the same arguments as the one that was saved."
+            )
+        for name, array in own.items():
+            if name in given:
+                array[...] = given[name]
+
+    # ---------------------------------------------------------------- modes and types
+
+    def train(self, mode: bool = True) -> Module:
+        """Put this module and all below it into training (or evaluation) mode."""
+        for module in self.modules():
+            object.__setattr__(module, "training", mode)
+        return self
+
+    def eval(self) -> Module:
+        """`train(False)`: dropout does nothing, batch norm uses its running estimates."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Train, or freeze, every parameter."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of every parameter."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def apply(self, function: Callable[[Module], Any]) -> Module:
+        """Call `function` on every module, children first (to initialise weights, say)."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def to(self, dtype: DTypeLike) -> Module:
+        """Convert floating-point parameters and buffers in place."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.dtype.kind == "f":
+                tensor.data = tensor.data.astype(dtype)
+                tensor.grad = None
+        return self
+
+    def float(self) -> Module:
+        return self.to(np.float32)
+
+    def double(self) -> Module:
+        return self.to(np.float64)
+
+    # ---------------------------------------------------------------- printing
+
+    def extra_repr(self) -> str:
+        """A layer's arguments, as they are printed."""
+        return ""
+
+    def __repr__(self) -> str:
+        """The tree of modules, with the number of parameters of each."""
+        count = sum(p.numel() for p in self.parameters())
+        title = f"{type(self).__name__}({self.extra_repr()})"
+        title += f"  # {count:,} parameters" if count else ""
+        lines = [title]
+        children = list(self.named_children())
+        for i, (name, child) in enumerate(children):
+            last = i == len(children) - 1
+            first, *rest = repr(child).splitlines()
+            lines.append(f"{'└─' if last else '├─'} {name}: {first}")
+            lines += [("   " if last else "│  ") + line for line in rest]
+        return "\n".join(lines)

@@ -1,0 +1,32 @@
+"""Helpers for training: PyTorch's `torch.nn.utils`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tinygrad_fm.tensor import Tensor
+
+
+def clip_grad_norm_(
+    parameters: Iterable[Tensor] | Tensor, max_norm: float, error_if_nonfinite: bool = False
+) -> float:
+    """Scale all gradients so that their joint Euclidean norm is at most `max_norm`.
+
+    Returns:
+        The norm before scaling.
+
+    Raises:
+        RuntimeError: if the norm is NaN or infinite and `error_if_nonfinite` is set.
+    """
+    tensors = [parameters] if isinstance(parameters, Tensor) else parameters
+    grads = [t.grad.data for t in tensors if t.grad is not None]
+    norm = float(np.sqrt(sum(float(np.vdot(g, g).real) for g in grads)))
+    if error_if_nonfinite and not np.isfinite(norm):
+        raise RuntimeError(f"the norm of the gradients is {norm}; look for it with detect_anomaly")
+    scale = max_norm / (norm + 1e-6)
+    if scale < 1:
+        for grad in grads:
+            grad *= scale
+    return norm
