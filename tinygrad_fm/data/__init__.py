@@ -1,0 +1,39 @@
+"""Data sets, transforms of whole batches, and the loader that feeds a training loop."""
+
+from tinygrad_fm.data.catalog import MNIST, FashionMNIST, load
+from tinygrad_fm.data.dataset import ArrayDataset
+from tinygrad_fm.data.garments import Garments
+from tinygrad_fm.data.idx import IDXError, read_idx
+from tinygrad_fm.data.loader import DataLoader
+from tinygrad_fm.data.sources import DataUnavailable, locate
+from tinygrad_fm.data.split import train_validation_split
+from tinygrad_fm.data.transforms import (
+    Compose,
+    Normalize,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomRotation,
+    ToFloat,
+)
+
+__all__ = [
+    "MNIST",
+    "ArrayDataset",
+    "Compose",
+    "DataLoader",
+    "DataUnavailable",
+    "FashionMNIST",
+    "Garments",
+    "IDXError",
+    "Normalize",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomRotation",
+    "ToFloat",
+    "load",
+    "locate",
+    "read_idx",
+    "train_validation_split",
+]
