@@ -1,0 +1,72 @@
+"""Text tables: alignment, formats, and the promise of 80 columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_fm.report.table import format_table
+
+ROWS = [
+    {"model": "mlp", "parameters": 109386, "test accuracy": 0.89126, "seconds": np.float32(9.5)},
+    {"model": "cnn-bn", "parameters": np.int64(421642), "test accuracy": None},
+]
+
+
+def test_plain_table():
+    assert format_table(ROWS, {"test accuracy": ".2%"}).splitlines() == [
+        "model   parameters  test accuracy  seconds",
+        "──────────────────────────────────────────",
+        "mlp        109,386         89.13%      9.5",
+        "cnn-bn     421,642              –        –",
+    ]
+
+
+def test_markdown_table():
+    rows = [{"a|b": "x|y", "n": 1}]
+    assert format_table(rows, markdown=True).splitlines() == [
+        r"| a\|b | n |",
+        "| --- | ---: |",
+        r"| x\|y | 1 |",
+    ]
+
+
+def test_columns_come_in_order_of_appearance_and_text_that_is_a_number_stands_right():
+    rows = [{"b": "9.1 ± 0.3"}, {"a": "x", "b": "10.25 ± 0.1"}]
+    header, _, first, second = format_table(rows).splitlines()
+    assert header.split() == ["b", "a"]
+    assert first.startswith("  9.1 ± 0.3")
+    assert second.startswith("10.25 ± 0.1")
+
+
+def test_wide_headers_are_broken_before_texts():
+    rows = [{f"measured quantity {i}": 123456.0 for i in range(6)}]
+    lines = format_table(rows).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["measured"] * 6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_text_is_fitted_into_80_columns_without_losing_a_word(seed):
+    rng = np.random.default_rng(seed)
+    words = [f"w{rng.integers(10**6)}" for _ in range(60)]
+    rows = [
+        {"name": f"n{i}", "first text": " ".join(words[i::4]), "n": i, "second": " ".join(words)}
+        for i in range(4)
+    ]
+    table = format_table(rows)
+    assert max(map(len, table.splitlines())) <= 80
+    for word in words:
+        assert table.count(word) >= 5  # four times in full and once in its part
+
+
+def test_short_headers_stand_above_the_rule_and_short_cells_at_the_top():
+    lines = format_table([{"n": 1, "t": "word " * 40, "two words": "x" * 30}]).splitlines()
+    rule = next(i for i, line in enumerate(lines) if line.startswith("─"))
+    assert lines[rule - 1].split()[:2] == ["n", "t"]
+    assert lines[rule + 1].startswith("1  word")
+    assert lines[rule + 2].startswith("   word")
+
+
+def test_nothing_to_show():
+    assert format_table([]) == format_table([{}]) == ""
