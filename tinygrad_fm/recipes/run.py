@@ -1,0 +1,101 @@
+"""Training a recipe from data to test accuracy, by an honest protocol.
+
+A part of the training set is held out for validation (stratified, seeded). The weights of the best
+validation epoch are kept. The test set is read once, at the end, with those weights.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_fm import data
+from tinygrad_fm.nn import Module
+from tinygrad_fm.random import manual_seed
+from tinygrad_fm.recipes.recipe import Recipe
+from tinygrad_fm.train import EarlyStopping, EpochRow, History, Predictions, fit, metrics, predict
+
+VALIDATION_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained recipe and what was measured. `seconds` is the wall-clock time of training."""
+
+    recipe: Recipe
+    seed: int
+    model: Module
+    history: History
+    best: EpochRow  # the epoch whose weights were kept
+    test_set: data.ArrayDataset
+    predictions: Predictions  # of the test set, with class probabilities as scores
+    seconds: float
+
+    @property
+    def test_accuracy(self) -> float:
+        return metrics.accuracy(self.predictions.predicted, self.predictions.labels)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Counts (K, K), rows true, columns predicted."""
+        predicted, _, labels = self.predictions
+        return metrics.confusion_matrix(predicted, labels, len(self.test_set.classes))
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def run(
+    recipe: Recipe, *, data_dir: str | Path | None = None, seed: int = 0, progress: bool = True
+) -> Run:
+    """Train a recipe and test it once. For other settings see `Recipe.changed`.
+
+    Raises:
+        DataUnavailable: the data set can neither be found nor fetched.
+        NonFiniteLossError: the loss became NaN or infinite.
+    """
+    train_set, test_set = data.load(recipe.dataset, data_dir)
+    train, validation, test = loaders(recipe, train_set, test_set, seed)
+    manual_seed(seed)
+    model = recipe.build()
+    optimizer = recipe.optimizer(model.parameters(), recipe.lr)
+    keep_best = EarlyStopping(patience=recipe.epochs, monitor="val_accuracy")
+    started = time.perf_counter()
+    history = fit(
+        model,
+        recipe.loss,
+        optimizer,
+        train,
+        validation,
+        epochs=recipe.epochs,
+        scheduler=recipe.schedule(optimizer, recipe.epochs) if recipe.schedule else None,
+        early_stopping=keep_best,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - started
+    best = history.rows[keep_best.best_epoch - 1]
+    predictions = predict(model, test, recipe.probabilities)
+    return Run(recipe, seed, model, history, best, test_set, predictions, seconds)
+
+
+def loaders(
+    recipe: Recipe, train_set: data.ArrayDataset, test_set: data.ArrayDataset, seed: int
+) -> tuple[data.DataLoader, data.DataLoader, data.DataLoader]:
+    """Training, validation and test batches, all normalised by the training images."""
+    kept, held_out = data.train_validation_split(train_set, VALIDATION_FRACTION, seed)
+    pixels = kept.images / np.float32(255)
+    normalise = data.Normalize(float(pixels.mean()), float(pixels.std()))
+    plain = data.Compose([data.ToFloat(), normalise])
+    augmented = data.Compose([data.ToFloat(), *recipe.augment, normalise])
+    shuffling = np.random.default_rng(seed)
+    return (
+        data.DataLoader(
+            kept, recipe.batch_size, shuffle=True, transform=augmented, generator=shuffling
+        ),
+        data.DataLoader(held_out, 500, transform=plain),
+        data.DataLoader(test_set, 500, transform=plain),
+    )
