@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tinygrad_fm.ops.function import Function
+from tinygrad_fm.ops.memory import is_fresh
 
 Runner = Callable[[Function, Callable[..., Any], tuple, dict], Any]
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -113,7 +114,7 @@ def backward(root: Function, grad: np.ndarray, retain_graph: bool = False) -> No
                 continue
             # Fresh memory belongs to whoever receives it; a view or the upstream gradient
             # itself may have other readers.
-            owned = result.base is None and result is not grad
+            owned = is_fresh(result) and result is not grad
             if not isinstance(edge, Function):
                 edge.accumulate_grad(result, owned)
             elif edge not in gradients:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.memory import empty_like
 
 
 class Dropout(Function):
@@ -20,7 +21,8 @@ class Dropout(Function):
         return self.apply_mask(grad, self.saved[0])
 
     def apply_mask(self, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        y = np.asarray(x * mask)
+        y = empty_like(x)
+        np.multiply(x, mask, out=y)
         y *= self.scale
         return y
 
@@ -28,12 +30,16 @@ class Dropout(Function):
 def keep_mask(x: np.ndarray, p: float, generator: np.random.Generator) -> np.ndarray:
     """Booleans in x's shape and memory layout, each False with probability p.
 
-    A random byte is enough where p is a multiple of 1/256 (.25, .5), and four to eight times
-    cheaper than a random float; any other p is compared with 32 random bits.
+    A random byte is enough where p is a multiple of 1/256 (.25, .5); any other p is compared with
+    32 random bits. Raw bits are about eight times cheaper than random floats.
     """
-    dtype = np.uint8 if (p * 256).is_integer() else np.uint32
-    levels = 2 ** (8 * np.dtype(dtype).itemsize)
-    noise = np.frombuffer(generator.bytes(x.size * np.dtype(dtype).itemsize), dtype=dtype)
-    mask = np.empty_like(x, dtype=bool, subok=False)
-    mask.ravel(order="K")[...] = noise >= round(p * levels) if p < 1 else False
+    dtype = np.dtype(np.uint8 if (p * 256).is_integer() else np.uint32)
+    words = -(-x.size * dtype.itemsize // 8)
+    noise = generator.bit_generator.random_raw(words).view(dtype)[: x.size]
+    mask = empty_like(x, bool)
+    kept = mask.ravel(order="K")
+    if p < 1:
+        np.greater_equal(noise, round(p * 256**dtype.itemsize), out=kept)
+    else:
+        kept[...] = False
     return mask

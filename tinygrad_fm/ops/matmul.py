@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.memory import empty
+from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
 
 
 class Matmul(Function):
@@ -42,19 +44,44 @@ class Linear(Function):
 
     def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
         self.save_for_backward(x, weight)
-        y = x @ weight.T  # (…, I) @ (I, O) -> (…, O)
+        y = product(x.reshape(-1, x.shape[-1]), weight.T)  # (M, I) @ (I, O), M the leading axes
         if bias:
             y += bias[0]
-        return y
+        return y.reshape(*x.shape[:-1], len(weight))
 
     def backward(self, grad: np.ndarray) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
-        flat = grad.reshape(-1, grad.shape[-1])  # (M, O), M the product of the leading axes
+        flat = grad.reshape(-1, grad.shape[-1])  # (M, O)
         grads = [
-            grad @ weight if need_x else None,  # (…, O) @ (O, I) -> (…, I)
-            flat.T @ x.reshape(-1, x.shape[-1]) if need_weight else None,  # (O, M) @ (M, I)
+            product(flat, weight).reshape(x.shape) if need_x else None,  # (M, O) @ (O, I)
+            product(flat.T, x.reshape(-1, x.shape[-1])) if need_weight else None,  # (O, M) @ (M, I)
         ]
         if need_bias:
             grads.append(flat.sum(axis=0) if need_bias[0] else None)
         return tuple(grads)
+
+
+COLUMNS = 196  # a block of a product: enough work for a thread to be worth waking
+SERIAL = 1 << 18  # multiplications below which BLAS itself stays on one thread
+PARALLEL = 1 << 23  # multiplications above which several threads pay
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(m, k) @ (k, n) in blocks of columns, whose bits don't depend on the number of threads."""
+    work = a.shape[0] * a.shape[1] * b.shape[1]
+    if work <= SERIAL:
+        return a @ b
+    y = empty((a.shape[0], b.shape[1]), a.dtype)
+    if work <= PARALLEL:
+        with one_blas_thread:
+            return np.matmul(a, b, out=y)
+
+    width = min(COLUMNS, -(-b.shape[1] // 2))
+
+    def body(i: int) -> None:
+        columns = slice(i * width, (i + 1) * width)
+        np.matmul(a, b[:, columns], out=y[:, columns])
+
+    parallel_for(body, -(-b.shape[1] // width))
+    return y

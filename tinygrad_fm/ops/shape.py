@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.layout import contiguous
 
 
 class Reshape(Function):
@@ -12,7 +13,7 @@ class Reshape(Function):
 
     def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
-        return x.reshape(shape)
+        return (contiguous(x) if x.ndim == 4 else x).reshape(shape)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         return grad.reshape(self.shape)

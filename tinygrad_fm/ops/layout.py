@@ -1,0 +1,44 @@
+"""Memory layouts behind the shape (N, C, H, W).
+
+The fast convolutions keep images as (H, W, N, C) in memory: the channels of neighbouring images
+lie together, so that a row of pixels of a chunk of images is one long run. Everybody else sees
+(N, C, H, W) all the same, with other strides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_fm.ops.memory import empty
+from tinygrad_fm.ops.parallel import parallel_for
+
+IMAGES = 16  # copied at a time
+
+
+def as_hwnc(x: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) of any layout -> (H, W, N, C) contiguous: a view where it already is."""
+    view = x.transpose(2, 3, 0, 1)
+    if view.flags.c_contiguous:
+        return view
+    result = empty(view.shape, x.dtype)
+
+    def body(i: int) -> None:
+        s = slice(i * IMAGES, (i + 1) * IMAGES)
+        result[:, :, s] = view[:, :, s]
+
+    parallel_for(body, -(-len(x) // IMAGES))
+    return result
+
+
+def contiguous(x: np.ndarray) -> np.ndarray:
+    """x with its elements in row-major order: itself where they are, else a copy."""
+    if x.flags.c_contiguous:
+        return x
+    result = empty(x.shape, x.dtype)
+
+    def body(i: int) -> None:
+        s = slice(i * IMAGES, (i + 1) * IMAGES)
+        result[s] = x[s]
+
+    parallel_for(body, -(-len(x) // IMAGES))
+    return result
