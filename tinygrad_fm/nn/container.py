@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
+from tinygrad_fm.nn.fusion import conv_block
+from tinygrad_fm.nn.layers import Conv2d
 from tinygrad_fm.nn.module import Module
 
 
@@ -23,17 +25,22 @@ class _Numbered(Module):
     @overload
     def __getitem__(self, index: slice) -> _Numbered: ...
     def __getitem__(self, index: int | slice) -> Module:
-        modules = list(self._modules.values())
         if isinstance(index, slice):
-            return self._of(modules[index])
-        return modules[index]
+            return self._of(OrderedDict(list(self._modules.items())[index]))
+        return list(self._modules.values())[index]
 
-    def _of(self, modules: list[Module]) -> _Numbered:
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(list(self._modules)[index], module)
+
+    def _of(self, modules: OrderedDict[str, Module]) -> _Numbered:
         raise NotImplementedError
 
     def append(self, module: Module) -> _Numbered:
         """Add a module at the end."""
-        setattr(self, str(len(self)), module)
+        number = len(self)
+        while str(number) in self._modules:  # a slice keeps its modules' names
+            number += 1
+        self.add_module(str(number), module)
         return self
 
 
@@ -55,14 +62,20 @@ class Sequential(_Numbered):
         else:
             named = OrderedDict((str(i), m) for i, m in enumerate(modules))  # type: ignore[misc]
         for name, module in named.items():
-            setattr(self, name, module)
+            self.add_module(name, module)
 
-    def _of(self, modules: list[Module]) -> Sequential:
-        return Sequential(*modules)
+    def _of(self, modules: OrderedDict[str, Module]) -> Sequential:
+        return Sequential(modules)
 
     def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
+        layers = list(self._modules.values())
+        position = 0
+        while position < len(layers):
+            block = None
+            if type(layers[position]) is Conv2d:
+                block = conv_block(layers[position:], x)
+            x, length = block or (layers[position](x), 1)
+            position += length
         return x
 
 
@@ -71,8 +84,13 @@ class ModuleList(_Numbered):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
+        self.extend(modules)
+
+    def _of(self, modules: OrderedDict[str, Module]) -> ModuleList:
+        return ModuleList(modules.values())
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Add modules at the end."""
         for module in modules:
             self.append(module)
-
-    def _of(self, modules: list[Module]) -> ModuleList:
-        return ModuleList(modules)
+        return self

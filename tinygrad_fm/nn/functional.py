@@ -17,6 +17,7 @@ from tinygrad_fm.random import default_generator
 from tinygrad_fm.tensor import Tensor, apply, as_tensor, floats, pair
 
 Size = int | tuple[int, int]
+PLAIN_3X3 = Geometry(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
 
 # -------------------------------------------------------------------------------- activations
 
@@ -122,20 +123,22 @@ def conv2d(
     """
     _need_images("conv2d", input)
     channels = weight.shape[1] * groups
-    if input.shape[1] != channels or weight.shape[0] % groups:
+    if groups < 1 or input.shape[1] != channels or weight.shape[0] % groups:
         raise ValueError(
             f"conv2d with weight {weight.shape} and groups={groups} expects {channels} channels, "
             f"got input {input.shape}"
         )
     if isinstance(padding, str):
-        input, padding = _named_padding(input, weight.shape[2:], stride, padding, _pair(dilation))
-    geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
+        input, padding = _named_padding(input, weight.shape[2:], stride, padding, dilation)
+    geometry = _geometry(stride, padding, dilation, groups)
     if min(geometry.output_size(input.shape[2:], weight.shape[2:])) < 1:
         raise ValueError(
             f"conv2d's kernel {weight.shape[2:]} (dilation {geometry.dilation}) is larger than the "
             f"padded image: {input.shape[2:]} with padding {geometry.padding}"
         )
     tensors = _same_dtype("conv2d", input, weight, *_given(bias))
+    if weight.shape[2:] == (3, 3) and geometry == PLAIN_3X3 and 0 not in input.shape:
+        return apply(ops.Conv3x3, *tensors)
     return apply(ops.Conv2d, *tensors, geometry=geometry)
 
 
@@ -155,13 +158,13 @@ def conv_transpose2d(
     OH = (H - 1)·stride - 2·padding + dilation·(KH - 1) + output_padding + 1.
     """
     _need_images("conv_transpose2d", input)
-    if input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+    if groups < 1 or input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
         raise ValueError(
             f"conv_transpose2d with weight {weight.shape} and groups={groups} expects "
             f"{weight.shape[0]} channels, got input {input.shape}"
         )
-    geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation), groups)
-    extra = _pair(output_padding)
+    geometry = _geometry(stride, padding, dilation, groups)
+    extra = _pair("output_padding", output_padding, 0)
     limits = [max(s, d) for s, d in zip(geometry.stride, geometry.dilation, strict=True)]
     if extra[0] >= limits[0] or extra[1] >= limits[1]:
         raise ValueError(f"output_padding {extra} must be smaller than stride or dilation")
@@ -207,7 +210,7 @@ def avg_pool2d(
 def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
     """The mean of each of `output_size` (OH, OW) windows; None keeps the input's size."""
     _need_images("adaptive_avg_pool2d", input)
-    wanted = output_size if isinstance(output_size, tuple) else (output_size, output_size)
+    wanted = (output_size,) * 2 if isinstance(output_size, int) else output_size
     size = tuple(n if w is None else w for w, n in zip(wanted, input.shape[2:], strict=True))
     rows, columns = adaptive_matrices(input.shape[2:], size)
     return apply(ops.AveragePool2d, input, rows=rows, columns=columns)
@@ -267,18 +270,29 @@ def layer_norm(
     return apply(ops.LayerNorm, *tensors, dims=len(shape), eps=eps)
 
 
-def pad(input: Tensor, pad: Sequence[int], value: float = 0.0) -> Tensor:
-    """A frame of a constant: widths (left, right, top, bottom, …) from the last axis on."""
+def pad(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """A frame of a constant (0): widths (left, right, top, bottom, …) from the last axis on."""
+    if mode != "constant":
+        raise ValueError(f"pad knows the mode 'constant' only, got {mode!r}")
     if len(pad) % 2 or len(pad) // 2 > input.ndim:
         raise ValueError(f"pad takes two widths per axis, got {len(pad)} for shape {input.shape}")
     widths = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths += [(0, 0)] * (input.ndim - len(widths))
-    return apply(ops.Pad, input, widths=tuple(reversed(widths)), value=value)
+    if any(
+        n + min(a, 0) + min(b, 0) < 0 for n, (a, b) in zip(input.shape[::-1], widths, strict=True)
+    ):
+        raise ValueError(f"pad {tuple(pad)} crops more than there is of shape {input.shape}")
+    return apply(ops.Pad, input, widths=tuple(reversed(widths)), value=value or 0.0)
 
 
-def one_hot(input: Tensor, num_classes: int) -> Tensor:
-    """Integers (…) → zeros and ones (…, num_classes)."""
-    return Tensor(np.eye(num_classes, dtype=np.int64)[input.data])
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
+    """Integers (…) → zeros and ones (…, num_classes), as many as the largest asks for if -1."""
+    classes = int(input.data.max()) + 1 if num_classes == -1 else num_classes
+    if input.dtype.kind not in "iu" or np.any((input.data < 0) | (input.data >= classes)):
+        raise ValueError(f"one_hot expects integers from 0 to {classes - 1}, got {input!r}")
+    return Tensor(np.eye(classes, dtype=np.int64)[input.data])
 
 
 # -------------------------------------------------------------------------------- losses
@@ -386,8 +400,21 @@ def kl_div(
 # -------------------------------------------------------------------------------- checks
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
+    """(vertical, horizontal) of one integer or two."""
+    numbers = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if len(numbers) != 2 or min(numbers) < least:
+        raise ValueError(f"{name} is an integer of at least {least} or two of them, got {value!r}")
+    return numbers
+
+
+def _geometry(stride: Size, padding: Size, dilation: Size, groups: int) -> Geometry:
+    return Geometry(
+        _pair("stride", stride, 1),
+        _pair("padding", padding, 0),
+        _pair("dilation", dilation, 1),
+        groups,
+    )
 
 
 def _given(*tensors: Tensor | None) -> list[Tensor]:
@@ -406,6 +433,9 @@ def _affine(shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None) 
 
 
 def _same_dtype(what: str, *tensors: Tensor) -> tuple[Tensor, ...]:
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"{what} takes tensors, got {type(t).__name__}; wrap it: tensor(x)")
     dtypes = [t.dtype for t in tensors]
     if any(d != dtypes[-1] for d in dtypes):
         raise TypeError(
@@ -431,9 +461,10 @@ def _window(
     ceil_mode: bool,
 ) -> Window:
     _need_images(what, input)
-    kernel = _pair(kernel_size)
-    step = kernel if stride is None else _pair(stride)
-    window = Window(kernel, step, _pair(padding), _pair(dilation), ceil_mode)
+    kernel = _pair("kernel_size", kernel_size, 1)
+    step = kernel if stride is None else _pair("stride", stride, 1)
+    margins, spread = _pair("padding", padding, 0), _pair("dilation", dilation, 1)
+    window = Window(kernel, step, margins, spread, ceil_mode)
     if any(2 * p > k for p, k in zip(window.padding, kernel, strict=True)):
         raise ValueError(f"{what}'s padding {window.padding} is more than half its kernel {kernel}")
     if min(window.output_size(*input.shape[2:])) < 1:
@@ -442,15 +473,16 @@ def _window(
 
 
 def _named_padding(
-    input: Tensor, kernel: tuple[int, ...], stride: Size, padding: str, dilation: tuple[int, int]
+    input: Tensor, kernel: tuple[int, ...], stride: Size, padding: str, dilation: Size
 ) -> tuple[Tensor, Size]:
     if padding == "valid":
         return input, 0
     if padding != "same":
         raise ValueError(f"padding is a size, 'valid' or 'same', got {padding!r}")
-    if _pair(stride) != (1, 1):
+    if _pair("stride", stride, 1) != (1, 1):
         raise ValueError(f"padding='same' needs stride 1, got {stride}")
-    vertical, horizontal = (d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    steps = _pair("dilation", dilation, 1)
+    vertical, horizontal = (d * (k - 1) for d, k in zip(steps, kernel, strict=True))
     if vertical % 2 == 0 and horizontal % 2 == 0:
         return input, (vertical // 2, horizontal // 2)
     left, top = horizontal // 2, vertical // 2  # the odd one goes to the right and the bottom

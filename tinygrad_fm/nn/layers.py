@@ -172,11 +172,7 @@ class _BatchNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.running_mean is not None:
-            self.num_batches_tracked.data += 1
-            if self.momentum is None:
-                momentum = 1 / int(self.num_batches_tracked)
+        momentum = self.next_momentum() if self.training else 0.0
         return F.batch_norm(
             x,
             self.running_mean,
@@ -187,6 +183,13 @@ class _BatchNorm(Module):
             momentum,
             self.eps,
         )
+
+    def next_momentum(self) -> float:
+        """Count one more batch, and how far the running estimates move towards it."""
+        if self.running_mean is None:
+            return 0.0
+        self.num_batches_tracked.data += 1
+        return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
 
     def _check(self, x: Tensor) -> None:
         raise NotImplementedError

@@ -2,10 +2,12 @@
 
 An operation works on plain arrays and knows neither tensors nor the graph. To add one: write the
 class in its family's file, name it here, call it from `Tensor` or `nn.functional`, and give it a
-case in `tests/cases.py`.
+case in `checking/cases`.
 """
 
 from tinygrad_fm.ops.conv import Conv2d, ConvTranspose2d
+from tinygrad_fm.ops.conv3x3 import Conv3x3
+from tinygrad_fm.ops.conv_block import ConvNormReLUPool, ConvReLUPool
 from tinygrad_fm.ops.dropout import Dropout
 from tinygrad_fm.ops.einsum import Einsum
 from tinygrad_fm.ops.elementwise import (
@@ -54,6 +56,7 @@ OPERATIONS: tuple[type[Function], ...] = (
     Matmul, Linear, Einsum,
     # layers
     Conv2d, ConvTranspose2d, MaxPool2d, AveragePool2d, BatchNorm, LayerNorm, Dropout,
+    Conv3x3, ConvReLUPool, ConvNormReLUPool,
     # losses
     NLLLoss, CrossEntropy, BCELoss, BCEWithLogits, SmoothL1, KLDiv,
 )  # fmt: skip

@@ -14,12 +14,15 @@ there is; both operations below are put together from the same three functions:
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.memory import empty, scratch
+from tinygrad_fm.ops.parallel import parallel_for
 
 Pair = tuple[int, int]
 
@@ -105,15 +108,33 @@ class ConvTranspose2d(Function):
 
 # ------------------------------------------------------------------------------ the three maps
 
+PATCH_NUMBERS = 1 << 18  # of a chunk's patch matrix: about what a core's own cache holds
+SUMS = 8  # partial sums of a weight's gradient
+
+
+def chunks_of(n: int, numbers_per_image: int) -> list[slice]:
+    """A batch cut into chunks of images, by its shape alone."""
+    step = max(1, PATCH_NUMBERS // max(numbers_per_image, 1))
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
 
 def correlate(
     x: np.ndarray, weight: np.ndarray, geometry: Geometry, size: tuple[int, ...]
 ) -> np.ndarray:
     """Σ over patches of x times weight: (N, C, H, W), (O, C/G, KH, KW) -> (N, O, *size)."""
-    patches = im2col(x, weight.shape[2:], geometry, size)
-    y = patches @ as_matrices(weight, geometry.groups)  # (G, N·OH·OW, K) @ (G, K, O/G)
-    y = y.transpose(1, 0, 2).reshape(len(x), *size, len(weight))
-    return y.transpose(0, 3, 1, 2)
+    groups, (o, c, kh, kw) = geometry.groups, weight.shape
+    matrices = as_matrices(weight, groups)
+    y = empty((len(x), *size, groups, o // groups), x.dtype)
+    chunks = chunks_of(len(x), math.prod(size) * c * groups * kh * kw)
+
+    def body(i: int) -> None:
+        part = y[chunks[i]]
+        patches = im2col(x[chunks[i]], (kh, kw), geometry, size)
+        rows = part.reshape(-1, groups, o // groups).transpose(1, 0, 2)
+        np.matmul(patches, matrices, out=rows)  # (G, n·OH·OW, K) @ (G, K, O/G)
+
+    parallel_for(body, len(chunks))
+    return y.reshape(len(x), *size, o).transpose(0, 3, 1, 2)
 
 
 def spread(
@@ -125,32 +146,60 @@ def spread(
     block: no loop over positions, no scattered `np.add.at`.
     """
     n, c, h, w = x_shape
-    (sh, sw), (ph, pw), (dh, dw), groups = geometry
-    (_, _, kh, kw), (oh, ow) = weight.shape, grad.shape[2:]
-    rows = by_group(grad, groups)  # (G, N·OH·OW, O/G)
-    taps = rows @ as_matrices(weight, groups).transpose(0, 2, 1)  # @ (G, O/G, K) -> (G, ·, K)
-    taps = taps.reshape(groups, n, oh, ow, kh, kw, c // groups)
-    padded = np.zeros((n, h + 2 * ph, w + 2 * pw, groups, c // groups), dtype=taps.dtype)
-    for k in range(kh):
-        for j in range(kw):
-            top, left = k * dh, j * dw
-            block = padded[:, top : top + sh * oh : sh, left : left + sw * ow : sw]
+    (ph, pw), groups = geometry.padding, geometry.groups
+    (kh, kw), (oh, ow) = weight.shape[2:], grad.shape[2:]
+    matrices = as_matrices(weight, groups).transpose(0, 2, 1)
+    dx = empty((n, h, w, c), grad.dtype)
+    chunks = chunks_of(n, oh * ow * c * kh * kw)
+
+    def body(i: int) -> None:
+        s = chunks[i]
+        count = s.stop - s.start
+        taps = scratch("patches", (groups, count * oh * ow, matrices.shape[2]), grad.dtype)
+        np.matmul(by_group(grad[s], groups), matrices, out=taps)  # (G, ·, O/G) @ (G, O/G, K)
+        taps = taps.reshape(groups, count, oh, ow, kh, kw, c // groups)
+        padded = scratch("padded", (count, h + 2 * ph, w + 2 * pw, groups, c // groups), grad.dtype)
+        padded[...] = 0
+        for k, j in np.ndindex(kh, kw):
+            block = tap_block(padded, k, j, geometry, (oh, ow))
             source = taps[:, :, :, :, k, j].transpose(1, 2, 3, 0, 4)
             block += source[:, : block.shape[1], : block.shape[2]]
-    x_grad = padded[:, ph : ph + h, pw : pw + w].reshape(n, h, w, c)
-    return x_grad.transpose(0, 3, 1, 2)
+        dx[s] = padded[:, ph : ph + h, pw : pw + w].reshape(count, h, w, c)
+
+    parallel_for(body, len(chunks))
+    return dx.transpose(0, 3, 1, 2)
+
+
+def tap_block(
+    padded: np.ndarray, k: int, j: int, geometry: Geometry, size: tuple[int, int]
+) -> np.ndarray:
+    """Where tap (k, j) of every output position reads: a strided view of a padded image."""
+    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
+    top, left = k * dh, j * dw
+    return padded[:, top : top + sh * size[0] : sh, left : left + sw * size[1] : sw]
 
 
 def correlate_weight(
     x: np.ndarray, grad: np.ndarray, weight_shape: tuple[int, ...], geometry: Geometry
 ) -> np.ndarray:
-    """The adjoint of `correlate` in the weight: patches of x times gradients, summed."""
+    """The adjoint of `correlate` in the weight: patches of x times gradients, summed.
+
+    A fixed number of threads' worth of partial sums, each over neighbouring chunks, are added up
+    in their order.
+    """
     o, c, kh, kw = weight_shape
-    groups = geometry.groups
-    patches = im2col(x, (kh, kw), geometry, grad.shape[2:])
-    rows = by_group(grad, groups)
-    products = patches.transpose(0, 2, 1) @ rows  # (G, K, N·OH·OW) @ (G, N·OH·OW, O/G)
-    products = products.reshape(groups, kh, kw, c, o // groups)
+    groups, size = geometry.groups, grad.shape[2:]
+    chunks = chunks_of(len(x), math.prod(size) * c * groups * kh * kw)
+    shares = np.array_split(np.arange(len(chunks)), min(SUMS, len(chunks)) or 1)
+    sums = np.zeros((len(shares), groups, kh * kw * c, o // groups), x.dtype)
+
+    def body(i: int) -> None:
+        for s in (chunks[j] for j in shares[i]):
+            patches = im2col(x[s], (kh, kw), geometry, size)
+            sums[i] += patches.transpose(0, 2, 1) @ by_group(grad[s], groups)
+
+    parallel_for(body, len(shares))
+    products = sums.sum(axis=0).reshape(groups, kh, kw, c, o // groups)
     return np.ascontiguousarray(products.transpose(0, 4, 3, 1, 2)).reshape(weight_shape)
 
 
@@ -160,24 +209,27 @@ def correlate_weight(
 def im2col(
     x: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...]
 ) -> np.ndarray:
-    """All patches as rows: (N, C, H, W) -> (G, N·OH·OW, KH·KW·C/G), with (OH, OW) = size."""
+    """All patches as rows: (n, C, H, W) -> (G, n·OH·OW, KH·KW·C/G), with (OH, OW) = size.
+
+    The result lies in this thread's working memory.
+    """
     (ph, pw), groups = geometry.padding, geometry.groups
-    image = x.transpose(0, 2, 3, 1)  # a view: channels last
-    n, h, w, c = image.shape
-    if ph or pw:
-        image = np.zeros((n, h + 2 * ph, w + 2 * pw, c), dtype=x.dtype)
-        image[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)
+    n, c, h, w = x.shape
+    image = scratch("padded", (n, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    image[:, :ph] = image[:, ph + h :] = 0
+    image[:, :, :pw] = image[:, :, pw + w :] = 0
+    image[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)
     view = windows(image, kernel, geometry, size)
-    patches = np.empty((groups, n, *size, *kernel, c // groups), dtype=x.dtype)
+    patches = scratch("patches", (groups, n, *size, *kernel, c // groups), x.dtype)
     for g, part in enumerate(np.split(view, groups, axis=-1)):
         patches[g] = part
-    return patches.reshape(groups, n * size[0] * size[1], kernel[0] * kernel[1] * (c // groups))
+    return patches.reshape(groups, n * math.prod(size), math.prod(kernel) * (c // groups))
 
 
 def windows(
     image: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...]
 ) -> np.ndarray:
-    """Every position of a kernel as a view: (N, H, W, C) -> (N, OH, OW, KH, KW, C)."""
+    """Every position of a kernel as a view: (n, H, W, C) -> (n, OH, OW, KH, KW, C)."""
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
     of_n, of_h, of_w, of_c = image.strides
     return as_strided(
@@ -189,7 +241,7 @@ def windows(
 
 
 def by_group(y: np.ndarray, groups: int) -> np.ndarray:
-    """(N, O, OH, OW) -> (G, N·OH·OW, O/G)."""
+    """(n, O, OH, OW) -> (G, n·OH·OW, O/G)."""
     n, o, oh, ow = y.shape
     rows = y.transpose(0, 2, 3, 1).reshape(n * oh * ow, groups, o // groups)
     return rows.transpose(1, 0, 2)

@@ -1,0 +1,110 @@
+"""Finding layers in a row that are faster as one operation.
+
+`Sequential` asks here before it calls a layer. What is taken together gives the same results as
+the layers one by one, up to rounding, and nothing changes for the user: a layer with a hook, of a
+subclass, or with other arguments than those below is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_fm import ops
+from tinygrad_fm.nn.activation import MaxPool2d, ReLU
+from tinygrad_fm.nn.layers import BatchNorm2d, Conv2d
+from tinygrad_fm.tensor import Tensor, apply
+
+
+def conv_block(layers: Sequence[Any], x: Tensor) -> tuple[Tensor, int] | None:
+    """conv 3×3 - [BatchNorm] - ReLU - max pool 2 at the head of `layers`, as one operation.
+
+    Returns:
+        The block's output and how many layers it stands for, or None if they are not such a block.
+    """
+    conv, *rest = layers[:4]
+    norm = None
+    if rest and isinstance(rest[0], BatchNorm2d):
+        norm = rest.pop(0)
+    if not (
+        type(conv) is Conv2d
+        and len(rest) >= 2
+        and type(rest[0]) is ReLU
+        and type(rest[1]) is MaxPool2d
+        and _is_3x3(conv, x)
+        and _is_2x2(rest[1])
+    ):
+        return None
+    used = [conv, *rest[:2]] if norm is None else [conv, norm, *rest[:2]]
+    if type(norm) not in (type(None), BatchNorm2d) or any(layer._forward_hooks for layer in used):
+        return None
+    if norm is None:
+        parameters = [p for p in (conv.weight, conv.bias) if p is not None]
+        return apply(ops.ConvReLUPool, x, *parameters), len(used)
+    if norm.weight is None or norm.num_features != conv.out_channels:
+        return None
+    if norm.training:
+        return _normalised(conv, norm, x), len(used)
+    if norm.running_mean is None:
+        return None
+    return apply(ops.ConvReLUPool, x, *_folded(conv, norm)), len(used)
+
+
+def _normalised(conv: Conv2d, norm: BatchNorm2d, x: Tensor) -> Tensor:
+    """In training: by the batch's own mean and variance."""
+    running = None
+    momentum = norm.next_momentum()
+    if norm.running_mean is not None:
+        running = (norm.running_mean.data, norm.running_var.data)
+    bias = [] if conv.bias is None else [conv.bias]
+    return apply(
+        ops.ConvNormReLUPool,
+        x,
+        conv.weight,
+        norm.weight,
+        norm.bias,
+        *bias,
+        running=running,
+        momentum=momentum,
+        eps=norm.eps,
+    )
+
+
+def _folded(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """In evaluation batch norm is a fixed scale and shift: a part of the convolution.
+
+    γ·(w∗x + b - μ)/σ + β = (γ/σ·w)∗x + γ/σ·(b - μ) + β
+    """
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shift = norm.bias - norm.running_mean * scale
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    return conv.weight * scale.reshape(-1, 1, 1, 1), shift
+
+
+def _is_3x3(conv: Conv2d, x: Tensor) -> bool:
+    """Kernel 3×3, padding 1, and an input that the layer itself would accept."""
+    layout = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return (
+        layout in _PLAIN
+        and x.ndim == 4
+        and len(x.data) > 0
+        and x.shape[1] == conv.in_channels
+        and min(x.shape[2:]) >= 2
+        and x.dtype == conv.weight.dtype
+        and x.dtype.kind in "fc"
+    )
+
+
+_PLAIN = ((3, 1, 1, 1, 1), ((3, 3), (1, 1), (1, 1), (1, 1), 1))
+
+
+def _is_2x2(pool: MaxPool2d) -> bool:
+    stride = pool.kernel_size if pool.stride is None else pool.stride
+    return (
+        pool.kernel_size in (2, (2, 2))
+        and stride in (2, (2, 2))
+        and pool.padding in (0, (0, 0))
+        and pool.dilation in (1, (1, 1))
+        and not pool.ceil_mode
+    )

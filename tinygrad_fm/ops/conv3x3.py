@@ -1,0 +1,193 @@
+"""Fast 3×3 convolutions with stride 1 and padding 1, forward and backward.
+
+`Conv3x3` is the operation. It and the blocks in `conv_block.py` work on one chunk of images at a
+time, with one of the two classes behind it. Both of these compute outputs as four planes,
+y (2, 2, TH, TW, n, O): y[r, c] holds output rows 2i + r and columns 2j + c. A 2×2 max pool is then
+the maximum of four planes. For an odd height or width the planes reach one row or column beyond
+the image; gradients there must be zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tinygrad_fm.ops import winograd
+from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.memory import empty, scratch
+from tinygrad_fm.ops.parallel import parallel_for
+
+
+class Winograd3x3:
+    """By Winograd's F(2×2, 3×3), for any number of channels; see `winograd.py`."""
+
+    def __init__(self, x: np.ndarray, weight: np.ndarray) -> None:
+        self.x = x.transpose(2, 3, 0, 1)  # (N, C, H, W) -> (H, W, N, C), a view
+        self.channels, self.outputs = weight.shape[1], len(weight)
+        self.grid = winograd.tiles_of(*x.shape[2:])
+        self.u = winograd.transform_weight(weight)  # (16, C, O)
+
+    def forward(self, i: int, s: slice, y: np.ndarray) -> None:
+        """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
+        n = y.shape[4]
+        m = scratch("m", (4, 4, *self.grid, n, self.outputs), y.dtype)
+        v = self.transformed(s, n)
+        tiles = self.grid[0] * self.grid[1] * n
+        np.matmul(v.reshape(16, tiles, -1), self.u, out=m.reshape(16, tiles, -1))
+        winograd.transform_output(m, y)
+
+    def transformed(self, s: slice, n: int) -> np.ndarray:
+        v = scratch("v", (4, 4, *self.grid, n, self.channels), self.x.dtype)
+        winograd.transform_input(self.x[:, :, s], v)
+        return v
+
+    def start_backward(self, chunks: int) -> None:
+        h, w, n, c = self.x.shape
+        self.dx = empty((h, w, n, c), self.x.dtype)
+        self.du = empty((chunks, 16, self.outputs, c), self.x.dtype)
+
+    def dy(self, n: int) -> np.ndarray:
+        """Where to write ∂L/∂y of a chunk, (2, 2, TH, TW, n, O), before calling `backward`."""
+        return scratch("m", (4, 4, *self.grid, n, self.outputs), self.x.dtype)[0::3, 0::3]
+
+    def backward(self, i: int, s: slice) -> None:
+        """Keep chunk i's share of ∂L/∂w, and write ∂L/∂x of images s."""
+        h, w, _, c = self.x.shape
+        n = self.x[:, :, s].shape[2]
+        tiles = self.grid[0] * self.grid[1] * n
+        dm = scratch("m", (4, 4, *self.grid, n, self.outputs), self.x.dtype)
+        winograd.transform_output_transposed(dm)
+        dm = dm.reshape(16, tiles, self.outputs)
+        v = self.transformed(s, n)
+        flat = v.reshape(16, tiles, c)
+        np.matmul(dm.swapaxes(1, 2), flat, out=self.du[i])  # (16, O, tiles) @ (16, tiles, C)
+        np.matmul(dm, self.u.swapaxes(1, 2), out=flat)  # v has been used: its memory holds ∂L/∂V
+        dx = self.dx[:, :, s]
+        if h % 2 or w % 2:
+            whole = scratch("dx", (2 * self.grid[0], 2 * self.grid[1], n, c), v.dtype)
+            winograd.transform_input_transposed(v, whole)
+            dx[...] = whole[:h, :w]
+        else:
+            winograd.transform_input_transposed(v, dx)
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), chunks added up in their order."""
+        dw = winograd.transform_weight_transposed(self.du.sum(axis=0))
+        return self.dx.transpose(2, 3, 0, 1), dw
+
+
+class Patches3x3:
+    """By im2col, for images of few channels that want no gradient: the first layer of a network.
+
+    A patch has 9·C numbers only, so the patch matrix is small; it lies transposed, (9·C, tiles),
+    so that writing it copies long runs.
+    """
+
+    def __init__(self, x: np.ndarray, weight: np.ndarray) -> None:
+        self.x = x
+        self.outputs, self.channels = weight.shape[:2]
+        self.grid = winograd.tiles_of(*x.shape[2:])
+        self.kernel = weight.reshape(self.outputs, -1).T.copy()  # (C·9, O)
+        self.patches: dict[int, np.ndarray] = {}
+
+    def forward(self, i: int, s: slice, y: np.ndarray) -> None:
+        """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
+        (th, tw), n, c = self.grid, y.shape[4], self.channels
+        h, w = self.x.shape[2:]
+        padded = scratch("padded", (c, 2 * th + 2, 2 * tw + 2, n), y.dtype)
+        padded[:, 0] = padded[:, h + 1 :] = 0
+        padded[:, :, 0] = padded[:, :, w + 1 :] = 0
+        padded[:, 1 : h + 1, 1 : w + 1] = self.x[s].transpose(1, 2, 3, 0)
+        windows = sliding_window_view(padded, (3, 3), axis=(1, 2))  # (C, 2TH, 2TW, n, 3, 3)
+        patches = self.patches[i] = empty((2, 2, c * 9, th * tw * n), y.dtype)
+        for r, column in np.ndindex(2, 2):
+            target = patches[r, column].reshape(c, 3, 3, th, tw, n)
+            target[...] = windows[:, r::2, column::2].transpose(0, 4, 5, 1, 2, 3)
+        flat = y.reshape(2, 2, th * tw * n, self.outputs)
+        np.matmul(patches.swapaxes(-1, -2), self.kernel, out=flat)  # (·, tiles, 9C) @ (9C, O)
+
+    def start_backward(self, chunks: int) -> None:
+        self.dkernel = empty((chunks, 2, 2, *self.kernel.shape), self.x.dtype)
+
+    def dy(self, n: int) -> np.ndarray:
+        """Where to write ∂L/∂y of a chunk, (2, 2, TH, TW, n, O), before calling `backward`."""
+        return scratch("m", (2, 2, *self.grid, n, self.outputs), self.x.dtype)
+
+    def backward(self, i: int, s: slice) -> None:
+        """Keep chunk i's share of ∂L/∂w."""
+        patches = self.patches[i]  # (2, 2, 9C, tiles)
+        dy = scratch("m", (2, 2, patches.shape[-1], self.outputs), self.x.dtype)
+        np.matmul(patches, dy, out=self.dkernel[i])  # (·, 9C, tiles) @ (·, tiles, O)
+
+    def finish(self) -> tuple[None, np.ndarray]:
+        """∂L/∂w (O, C, 3, 3), chunks added up in their order."""
+        dkernel = self.dkernel.sum(axis=(0, 1, 2))  # (9C, O)
+        return None, dkernel.T.reshape(self.outputs, self.channels, 3, 3)
+
+
+def convolution(x: np.ndarray, weight: np.ndarray, need_x: bool) -> Winograd3x3 | Patches3x3:
+    """The better of the two ways for these arrays."""
+    few = weight.shape[1] <= 4 and not need_x
+    return Patches3x3(x, weight) if few else Winograd3x3(x, weight)
+
+
+def chunks_of(shape: tuple[int, ...]) -> list[slice]:
+    """A batch (N, C, H, W) cut into chunks whose working set stays in a core's own cache.
+
+    By the batch's shape alone, so that sums over chunks don't depend on the number of threads.
+    """
+    n, _, h, w = shape
+    chunk = 8 if h * w > 64 else 16
+    return [slice(start, min(start + chunk, n)) for start in range(0, n, chunk)]
+
+
+class Conv3x3(Function):
+    """`Conv2d` for kernel 3×3, stride 1, padding 1, dilation 1 and one group.
+
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, H, W). Saves x and w. The readable twin
+    is `conv2d_reference`.
+    """
+
+    def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x, weight)
+        conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
+        chunks = chunks_of(x.shape)
+        n, _, h, w = x.shape
+        out = empty((h, w, n, len(weight)), x.dtype)
+
+        def body(i: int) -> None:
+            s = chunks[i]
+            y = scratch("y", (2, 2, *conv.grid, s.stop - s.start, len(weight)), x.dtype)
+            conv.forward(i, s, y)
+            if bias:
+                y += bias[0]
+            for r, c in np.ndindex(2, 2):
+                part = out[r::2, c::2, s]
+                part[...] = y[r, c, : part.shape[0], : part.shape[1]]
+
+        parallel_for(body, len(chunks))
+        return out.transpose(2, 3, 0, 1)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        conv, chunks = self.conv, chunks_of(grad.shape)
+        hwnc = grad.transpose(2, 3, 0, 1)
+        conv.start_backward(len(chunks))
+
+        def body(i: int) -> None:
+            s = chunks[i]
+            dy = conv.dy(s.stop - s.start)
+            for r, c in np.ndindex(2, 2):
+                part = hwnc[r::2, c::2, s]
+                dy[r, c, part.shape[0] :] = dy[r, c, :, part.shape[1] :] = 0
+                dy[r, c, : part.shape[0], : part.shape[1]] = part
+            conv.backward(i, s)
+
+        parallel_for(body, len(chunks))
+        dx, dweight = conv.finish()
+        need_x, need_weight, *need_bias = self.needs_input_grad
+        dbias = [grad.sum(axis=(0, 2, 3))] if need_bias else []
+        return (dx if need_x else None, dweight if need_weight else None, *dbias)
+
+    def release(self) -> None:
+        super().release()
+        self.__dict__.pop("conv", None)

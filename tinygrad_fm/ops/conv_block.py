@@ -1,0 +1,248 @@
+"""The blocks that small convolutional networks are made of, each as one operation.
+
+    conv 3×3 - ReLU - max pool 2                 `ConvReLUPool`
+    conv 3×3 - BatchNorm - ReLU - max pool 2     `ConvNormReLUPool`
+
+`nn.Sequential` uses them where it finds these layers in a row. Taking the layers together pays
+because max pooling commutes with every map that rises: max(f(a), f(b)) = f(max(a, b)). Bias, ReLU
+and (with a positive scale) normalisation all rise, so they come after the pool, on a quarter of
+the numbers; and a chunk of images goes through all layers while it is in a core's cache.
+
+The readable twin of each is what it replaces: the same layers one after another.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_fm.ops.conv3x3 import chunks_of, convolution
+from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.layout import as_hwnc
+from tinygrad_fm.ops.memory import empty, scratch
+from tinygrad_fm.ops.parallel import parallel_for
+
+
+class _Block(Function):
+    """What both blocks share: the pool over the four planes of a convolution's output."""
+
+    def prepare(self, x: np.ndarray, weight: np.ndarray) -> None:
+        self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
+        self.chunks = chunks_of(x.shape)
+        self.size = (x.shape[2] // 2, x.shape[3] // 2)  # after pooling
+        self.odd = bool(x.shape[2] % 2 or x.shape[3] % 2)
+        shape = (*self.size, len(x), len(weight))  # (TH, TW, N, O)
+        if self.recording:
+            self.left, self.top = empty((2, *shape), bool), empty(shape, bool)
+        self.out = empty(shape, x.dtype)
+
+    def pool(self, y: np.ndarray, s: slice, out: np.ndarray) -> None:
+        """out = the maximum of y's four planes; notes who won, the first among equals."""
+        y = y[:, :, : self.size[0], : self.size[1]]  # without what hangs over an odd side
+        rows = scratch("rows", y.shape[1:], y.dtype)
+        np.maximum(y[:, 0], y[:, 1], out=rows)
+        np.maximum(rows[0], rows[1], out=out)
+        if self.recording:
+            np.greater_equal(y[:, 0], y[:, 1], out=self.left[:, :, :, s])
+            np.greater_equal(rows[0], rows[1], out=self.top[:, :, s])
+
+    def unpool(self, grad: np.ndarray, s: slice, dy: np.ndarray) -> None:
+        """Send grad (TH, TW, n, O) to the winning planes of dy. x·1 and x - x are exact."""
+        if self.odd:
+            dy[...] = 0
+            dy = dy[:, :, : self.size[0], : self.size[1]]
+        rows = scratch("rows", dy.shape[1:], dy.dtype)
+        np.multiply(grad, self.top[:, :, s], out=rows[0])
+        np.subtract(grad, rows[0], out=rows[1])
+        np.multiply(rows, self.left[:, :, :, s], out=dy[:, 0])
+        np.subtract(rows, dy[:, 0], out=dy[:, 1])
+
+    def wanted(self, *grads: np.ndarray | None) -> Gradients:
+        """One gradient for each input there is, None for a frozen one."""
+        needed = self.needs_input_grad  # shorter if there is no bias
+        return tuple(g if need else None for g, need in zip(grads, needed, strict=False))
+
+    def release(self) -> None:
+        super().release()
+        for name in ("conv", "left", "top", "out", "planes", "pooled"):
+            self.__dict__.pop(name, None)
+
+
+class ConvReLUPool(_Block):
+    """y = max pool₂(relu(conv(x, w) + b)), computed as relu(max pool₂(conv(x, w)) + b).
+
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Saves x, w, y and the
+    winners of the pool.
+    """
+
+    def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
+        self.prepare(x, weight)
+        shift = bias[0] if bias else np.zeros(len(weight), x.dtype)
+
+        def body(i: int) -> None:
+            s = self.chunks[i]
+            n, o = s.stop - s.start, len(weight)
+            y = scratch("y", (2, 2, *self.conv.grid, n, o), x.dtype)
+            self.conv.forward(i, s, y)
+            pooled = scratch("pooled", (*self.size, n, o), x.dtype)
+            self.pool(y, s, pooled)
+            pooled += wide(shift, n)
+            np.maximum(pooled, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
+
+        parallel_for(body, len(self.chunks))
+        y = self.out.transpose(2, 3, 0, 1)
+        self.save_for_backward(x, weight, y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        hwnc = as_hwnc(grad)
+        ones = np.ones(self.size[0] * self.size[1] * len(grad), grad.dtype)
+        dbias = empty((len(self.chunks), grad.shape[1]), grad.dtype)
+        self.conv.start_backward(len(self.chunks))
+
+        def body(i: int) -> None:
+            s = self.chunks[i]
+            part = hwnc[:, :, s]
+            dpooled = scratch("pooled", part.shape, grad.dtype)
+            np.multiply(part, self.out[:, :, s] > 0, out=dpooled)
+            flat = dpooled.reshape(-1, grad.shape[1])
+            np.dot(ones[: len(flat)], flat, out=dbias[i])
+            self.unpool(dpooled, s, self.conv.dy(s.stop - s.start))
+            self.conv.backward(i, s)
+
+        parallel_for(body, len(self.chunks))
+        return self.wanted(*self.conv.finish(), dbias.sum(axis=0))
+
+
+class ConvNormReLUPool(_Block):
+    """y = max pool₂(relu(batch norm(conv(x, w) + b))) in training.
+
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), γ, β (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Saves x, w, γ, y, the
+    convolution's output and the winners of the pool.
+
+    Batch norm is γ·(z - μ)/σ + β. A negative γ would turn the pool's maximum into a minimum, so its
+    sign goes into the kernel beforehand: with w' = w·sign γ and |γ| the map rises. (Where γ is
+    exactly 0 all of a window ties, and we pick another winner than PyTorch.) The bias b is taken
+    away again by μ: it moves the running mean, and its gradient is exactly 0.
+
+    Backward, with ŷ the gradient behind the pool, c = |γ|/σ and m numbers per channel:
+
+        ∂L/∂z = c·ŷ - c/m·Σŷ - c/σ²/m·(z - μ)·Σŷ(z - μ)
+    """
+
+    def forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        gamma: np.ndarray,
+        beta: np.ndarray,
+        *bias: np.ndarray,
+        running: tuple[np.ndarray, np.ndarray] | None,
+        momentum: float,
+        eps: float,
+    ) -> np.ndarray:
+        self.sign = np.where(gamma < 0, -1, 1).astype(x.dtype)
+        self.prepare(x, weight * self.sign[:, None, None, None])
+        self.count = x.size // x.shape[1]
+        o = len(weight)
+        grid = self.conv.grid
+        lengths = [s.stop - s.start for s in self.chunks]
+        self.planes = [empty((2, 2, *grid, n, o), x.dtype) for n in lengths]
+        self.pooled = [empty((*self.size, n, o), x.dtype) for n in lengths]
+        sums = np.empty((2, len(self.chunks), o), x.dtype)
+
+        def convolve(i: int) -> None:
+            y = self.planes[i]
+            self.conv.forward(i, self.chunks[i], y)
+            self.clear_overhang(y, x.shape[2:])
+            self.pool(y, self.chunks[i], self.pooled[i])
+            flat = y.reshape(-1, o)
+            np.dot(np.ones(len(flat), x.dtype), flat, out=sums[0, i])
+            square = scratch("square", flat.shape, x.dtype)
+            np.multiply(flat, flat, out=square)
+            np.dot(np.ones(len(flat), x.dtype), square, out=sums[1, i])
+
+        parallel_for(convolve, len(self.chunks))
+        wider = np.result_type(x.dtype, np.float64)
+        mean, square = sums.sum(axis=1, dtype=wider) / self.count
+        variance = square - mean * mean
+        if running is not None:
+            shift = bias[0] if bias else 0
+            move(running[0], (mean * self.sign + shift).real, momentum)
+            move(running[1], (variance * (self.count / (self.count - 1))).real, momentum)
+        self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
+        scale = gamma * self.sign * self.inverse_std
+        shift = beta - mean * scale
+
+        def activate(i: int) -> None:
+            s = self.chunks[i]
+            n = s.stop - s.start
+            z = scratch("pooled", self.pooled[i].shape, x.dtype)
+            np.multiply(self.pooled[i], wide(scale.astype(x.dtype), n), out=z)
+            z += wide(shift.astype(x.dtype), n)
+            np.maximum(z, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
+
+        parallel_for(activate, len(self.chunks))
+        y = self.out.transpose(2, 3, 0, 1)
+        self.save_for_backward(x, weight, gamma, y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        o, dtype = grad.shape[1], grad.dtype
+        hwnc = as_hwnc(grad)
+        gamma = self.saved[2]
+        dpooled = [empty(p.shape, dtype) for p in self.pooled]
+        sums = np.empty((2, len(self.chunks), o), dtype)
+
+        def activate(i: int) -> None:
+            s = self.chunks[i]
+            np.multiply(hwnc[:, :, s], self.out[:, :, s] > 0, out=dpooled[i])
+            flat = dpooled[i].reshape(-1, o)
+            product = scratch("square", flat.shape, dtype)
+            np.multiply(flat, self.pooled[i].reshape(-1, o), out=product)
+            np.dot(np.ones(len(flat), dtype), flat, out=sums[0, i])
+            np.dot(np.ones(len(flat), dtype), product, out=sums[1, i])
+
+        parallel_for(activate, len(self.chunks))
+        dbeta, product = sums.sum(axis=1, dtype=self.mean.dtype)
+        dgamma = self.inverse_std * (product - self.mean * dbeta)  # Σ ŷ(z - μ)/σ
+        scale = gamma * self.sign * self.inverse_std
+        slope = -scale * self.inverse_std * dgamma / self.count
+        offset = -scale * dbeta / self.count - slope * self.mean
+        self.conv.start_backward(len(self.chunks))
+
+        def convolve(i: int) -> None:
+            s = self.chunks[i]
+            n = s.stop - s.start
+            dy, dense = self.conv.dy(n), scratch("dense", self.planes[i].shape, dtype)
+            np.multiply(dpooled[i], wide(scale.astype(dtype), n), out=dpooled[i])
+            self.unpool(dpooled[i], s, dy)
+            np.multiply(self.planes[i], wide(slope.astype(dtype), n), out=dense)
+            dense += wide(offset.astype(dtype), n)
+            dy += dense
+            self.clear_overhang(dy, self.saved[0].shape[2:])
+            self.conv.backward(i, s)
+
+        parallel_for(convolve, len(self.chunks))
+        dx, dweight = self.conv.finish()
+        dweight *= self.sign[:, None, None, None]
+        grads = (dx, dweight, (dgamma * self.sign).astype(dtype), dbeta.astype(dtype))
+        return self.wanted(*grads, np.zeros(o, dtype))
+
+    @staticmethod
+    def clear_overhang(y: np.ndarray, size: tuple[int, ...]) -> None:
+        """Zero what lies beyond an image of odd height or width."""
+        if size[0] % 2:
+            y[1, :, -1] = 0
+        if size[1] % 2:
+            y[:, 1, :, -1] = 0
+
+
+def wide(channels: np.ndarray, n: int) -> np.ndarray:
+    """A number per channel, (O), as (n, O): NumPy's inner loops then run over n·O numbers."""
+    return np.tile(channels, (n, 1))
+
+
+def move(running: np.ndarray, batch: np.ndarray, momentum: float) -> None:
+    """running = (1 - momentum)·running + momentum·batch, in place."""
+    running *= 1 - momentum
+    running += momentum * batch

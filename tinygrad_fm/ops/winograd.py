@@ -1,0 +1,116 @@
+"""3×3 convolution with stride 1 and padding 1 by Winograd's F(2×2, 3×3).
+
+Four neighbouring outputs share most of their inputs. Winograd's minimal filtering gets a 2×2 tile
+of outputs from a 4×4 tile of inputs with 16 products where the definition has 36:
+
+    Y = Aᵀ [ (G w Gᵀ) ⊙ (Bᵀ d B) ] A        d (4×4) input tile, w (3×3) kernel, Y (2×2) outputs
+
+    Bᵀ = ⎡ 1  0 -1  0 ⎤     G = ⎡ 1   0   0 ⎤     Aᵀ = ⎡ 1  1  1  0 ⎤
+         ⎢ 0  1  1  0 ⎥         ⎢ ½   ½   ½ ⎥          ⎣ 0  1 -1  1 ⎦
+         ⎢ 0 -1  1  0 ⎥         ⎢ ½  -½   ½ ⎥
+         ⎣ 0 -1  0  1 ⎦         ⎣ 0   0   1 ⎦
+
+The products of all tiles and channels together are 16 matrix products, (tiles, C) @ (C, O). Each
+map below has its transpose beside it: backpropagation is the same walk with transposed matrices.
+
+Arrays are laid out as (H, W, N, C): every row or column of a tile is then a plane of long
+contiguous runs, and the transforms are a few additions of whole planes.
+(Lavin & Gray 2016, arXiv:1509.09308; the last rows of Bᵀ and Aᵀ both have the sign turned.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_fm.ops.memory import scratch
+
+G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+GG = np.kron(G, G)  # (16, 9): G w Gᵀ for a kernel written as a column of nine
+
+
+def tiles_of(height: int, width: int) -> tuple[int, int]:
+    """How many 2×2 tiles cover an image; on an odd side the last tile hangs over."""
+    return (height + 1) // 2, (width + 1) // 2
+
+
+def transform_weight(weight: np.ndarray) -> np.ndarray:
+    """U = G w Gᵀ: (O, C, 3, 3) -> (16, C, O)."""
+    o, c = weight.shape[:2]
+    u = GG.astype(weight.dtype) @ weight.reshape(o * c, 9).T  # (16, 9) @ (9, O·C)
+    return u.reshape(16, o, c).swapaxes(1, 2)
+
+
+def transform_weight_transposed(du: np.ndarray) -> np.ndarray:
+    """∂L/∂w = Gᵀ ∂L/∂U G: (16, O, C) -> (O, C, 3, 3)."""
+    _, o, c = du.shape
+    return (du.reshape(16, o * c).T @ GG.astype(du.dtype)).reshape(o, c, 3, 3)
+
+
+def transform_input(x: np.ndarray, v: np.ndarray) -> None:
+    """V = Bᵀ d B for every tile: x (H, W, n, C) without padding -> v (4, 4, TH, TW, n, C)."""
+    h, w, n, c = x.shape
+    th, tw = v.shape[2:4]
+    padded = scratch("padded", (2 * th + 2, 2 * tw + 2, n, c), x.dtype)
+    padded[0] = padded[h + 1 :] = 0
+    padded[:, 0] = padded[:, w + 1 :] = 0
+    padded[1 : h + 1, 1 : w + 1] = x
+    rows = scratch("rows", (4, th, 2 * tw + 2, n, c), x.dtype)
+    d0, d1, d2, d3 = padded[:-2:2], padded[1:-1:2], padded[2::2], padded[3::2]
+    np.subtract(d0, d2, out=rows[0])
+    np.add(d1, d2, out=rows[1])
+    np.subtract(d2, d1, out=rows[2])
+    np.subtract(d3, d1, out=rows[3])
+    d0, d1, d2, d3 = rows[:, :, :-2:2], rows[:, :, 1:-1:2], rows[:, :, 2::2], rows[:, :, 3::2]
+    np.subtract(d0, d2, out=v[:, 0])
+    np.add(d1, d2, out=v[:, 1])
+    np.subtract(d2, d1, out=v[:, 2])
+    np.subtract(d3, d1, out=v[:, 3])
+
+
+def transform_input_transposed(dv: np.ndarray, dx: np.ndarray) -> None:
+    """∂L/∂d = B ∂L/∂V Bᵀ, overlaps added up: dv (4, 4, TH, TW, n, C) -> dx (2TH, 2TW, n, C).
+
+    Rows 1 and 2 of a tile are its own; row 0 is the row before, and row 3 the row behind, which
+    belong to the neighbours.
+    """
+    _, _, th, tw, n, c = dv.shape
+    rows = scratch("rows transposed", (4, 2 * th, tw, n, c), dv.dtype)
+    sums = scratch("sums", (4, th, tw, n, c), dv.dtype)
+    np.subtract(dv[1], dv[2], out=sums)
+    np.subtract(sums, dv[3], out=rows[:, 0::2])
+    rows[:, 2::2] += dv[3][:, :-1]
+    np.add(dv[1], dv[2], out=sums)
+    np.subtract(sums, dv[0], out=rows[:, 1::2])
+    rows[:, 1:-1:2] += dv[0][:, 1:]
+    sums = scratch("sums", (2 * th, tw, n, c), dv.dtype)
+    np.subtract(rows[1], rows[2], out=sums)
+    np.subtract(sums, rows[3], out=dx[:, 0::2])
+    dx[:, 2::2] += rows[3][:, :-1]
+    np.add(rows[1], rows[2], out=sums)
+    np.subtract(sums, rows[0], out=dx[:, 1::2])
+    dx[:, 1:-1:2] += rows[0][:, 1:]
+
+
+def transform_output(m: np.ndarray, y: np.ndarray) -> None:
+    """Y = Aᵀ M A: m (4, 4, …) -> y (2, 2, …)."""
+    sums = scratch("sums", m.shape[1:], m.dtype)
+    rows = scratch("rows", (2, *m.shape[1:]), m.dtype)
+    np.add(m[1], m[2], out=sums)
+    np.add(m[0], sums, out=rows[0])
+    np.subtract(m[1], m[2], out=sums)
+    np.add(sums, m[3], out=rows[1])
+    np.add(rows[:, 1], rows[:, 2], out=y[:, 0])
+    y[:, 0] += rows[:, 0]
+    np.subtract(rows[:, 1], rows[:, 2], out=y[:, 1])
+    y[:, 1] += rows[:, 3]
+
+
+def transform_output_transposed(dm: np.ndarray) -> None:
+    """∂L/∂M = A ∂L/∂Y Aᵀ in place: the four planes of ∂L/∂Y already lie in dm's corners.
+
+    A has only a 1 in its first and last row, so the corners are passed on as they are.
+    """
+    np.add(dm[0::3, 0], dm[0::3, 3], out=dm[0::3, 1])
+    np.subtract(dm[0::3, 0], dm[0::3, 3], out=dm[0::3, 2])
+    np.add(dm[0], dm[3], out=dm[1])
+    np.subtract(dm[0], dm[3], out=dm[2])
