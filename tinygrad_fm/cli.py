@@ -3,21 +3,64 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinygrad_fm.demo import demo
+from tinygrad_fm.data import DataUnavailable
+from tinygrad_fm.demo import demo, draw, table
+from tinygrad_fm.recipes import RECIPES, run
+
+DATASETS = ("fashion-mnist", "mnist", "garments")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 1 if it failed (2 is argparse's)."""
-    parser = argparse.ArgumentParser(prog="tinygrad-fm", description="Deep learning on NumPy.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "demo", help="train the four models of the project on the built-in data set"
-    )
+    options = parser().parse_args(arguments)
+    try:
+        options.action(options)
+    except (DataUnavailable, FloatingPointError) as error:
+        print(f"tinygrad-fm: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog="tinygrad-fm", description="Deep learning on NumPy.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("demo", help="train the four models on the built-in data set")
     command.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for pictures")
     command.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    demo(options.out, options.seed)
-    return 0
+    command.set_defaults(action=lambda options: demo(options.out, options.seed))
+
+    command = commands.add_parser("train", help="train one recipe and test it")
+    command.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
+    command.add_argument("--dataset", choices=DATASETS, help="instead of the recipe's own")
+    command.add_argument("--data-dir", type=Path, help="where the data set's files are")
+    command.add_argument("--epochs", type=int)
+    command.add_argument("--batch-size", type=int)
+    command.add_argument("--lr", type=float)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, help="folder for metrics, history and pictures")
+    command.set_defaults(action=train)
+    return top
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a recipe, print its row, and write what was measured."""
+    recipe = RECIPES[options.recipe].changed(
+        dataset=options.dataset,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        lr=options.lr,
+    )
+    result = run(recipe, data_dir=options.data_dir, seed=options.seed)
+    out = options.out or Path("out") / f"{recipe.name}-{recipe.dataset}-{options.seed}"
+    draw([result], out)
+    result.history.write_csv(out / "history.csv")
+    (out / "metrics.json").write_text(json.dumps(result.metrics(), indent=1) + "\n")
+    print(table([result]))
+    print(f"\nMetrics, history and pictures are in {out}/")

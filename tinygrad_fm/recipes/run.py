@@ -7,8 +7,9 @@ validation epoch are kept. The test set is read once, at the end, with those wei
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,28 @@ class Run:
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
+
+    def metrics(self) -> dict[str, Any]:
+        """What was trained and what came out, ready for JSON."""
+        rows = metrics.classification_report(self.confusion)
+        return {
+            "recipe": self.recipe.name,
+            "dataset": self.test_set.name,
+            "seed": self.seed,
+            "epochs": len(self.history),
+            "batch_size": self.recipe.batch_size,
+            "lr": self.recipe.lr,
+            "parameters": self.parameters,
+            "best_epoch": self.best.epoch,
+            "train_accuracy": self.best.train_accuracy,
+            "validation_accuracy": self.best.val_accuracy,
+            "test_accuracy": self.test_accuracy,
+            "seconds": round(self.seconds, 1),
+            "per_class": {
+                name: {k: round(v, 4) for k, v in asdict(row).items()}
+                for name, row in zip(self.test_set.classes, rows, strict=True)
+            },
+        }
 
 
 def run(
