@@ -22,12 +22,17 @@ from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.parallel import parallel_for
 
 
+# E[z²] - μ² has lost more than two digits where the variance is this small beside μ².
+CANCELLED = 0.01
+
+
 class _Block(Function):
     """What both blocks share: the pool over the four planes of a convolution's output."""
 
     def prepare(self, x: np.ndarray, weight: np.ndarray) -> None:
         self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
         self.chunks = chunks_of(x.shape)
+        self.image = x.shape[2:]
         self.size = (x.shape[2] // 2, x.shape[3] // 2)  # after pooling
         self.odd = bool(x.shape[2] % 2 or x.shape[3] % 2)
         shape = (*self.size, len(x), len(weight))  # (TH, TW, N, O)
@@ -153,7 +158,7 @@ class ConvNormReLUPool(_Block):
         def convolve(i: int) -> None:
             y = self.planes[i]
             self.conv.forward(i, self.chunks[i], y)
-            self.clear_overhang(y, x.shape[2:])
+            self.clear_overhang(y, self.image)
             self.pool(y, self.chunks[i], self.pooled[i])
             flat = y.reshape(-1, o)
             np.dot(np.ones(len(flat), x.dtype), flat, out=sums[0, i])
@@ -165,6 +170,8 @@ class ConvNormReLUPool(_Block):
         wider = np.result_type(x.dtype, np.float64)
         mean, square = sums.sum(axis=1, dtype=wider) / self.count
         variance = square - mean * mean
+        if np.any(variance.real < CANCELLED * (mean * mean).real):
+            variance = self.exact_variance(mean)
         if running is not None:
             shift = bias[0] if bias else 0
             move(running[0], (mean * self.sign + shift).real, momentum)
@@ -185,6 +192,19 @@ class ConvNormReLUPool(_Block):
         y = self.out.transpose(2, 3, 0, 1)
         self.save_for_backward(x, weight, gamma, y)
         return y
+
+    def exact_variance(self, mean: np.ndarray) -> np.ndarray:
+        """mean((z - μ)²): one more pass, for channels whose mean is far from 0."""
+        sums = np.empty((len(self.chunks), len(mean)), mean.dtype)
+        height, width = self.image
+
+        def body(i: int) -> None:
+            planes = self.planes[i] - mean.astype(self.planes[i].dtype)
+            self.clear_overhang(planes, (height, width))
+            sums[i] = (planes * planes).sum(axis=(0, 1, 2, 3, 4))
+
+        parallel_for(body, len(self.chunks))
+        return sums.sum(axis=0) / self.count
 
     def backward(self, grad: np.ndarray) -> Gradients:
         o, dtype = grad.shape[1], grad.dtype
@@ -219,7 +239,7 @@ class ConvNormReLUPool(_Block):
             np.multiply(self.planes[i], wide(slope.astype(dtype), n), out=dense)
             dense += wide(offset.astype(dtype), n)
             dy += dense
-            self.clear_overhang(dy, self.saved[0].shape[2:])
+            self.clear_overhang(dy, self.image)
             self.conv.backward(i, s)
 
         parallel_for(convolve, len(self.chunks))
