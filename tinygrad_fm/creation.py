@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from tinygrad_fm import ops
 from tinygrad_fm.promotion import result_type
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor, apply, as_shape, as_tensor, pair
+from tinygrad_fm.tensor import Tensor, apply, as_array, as_shape, as_tensor, pair
 
 float32, float64, int64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
@@ -35,9 +35,12 @@ def ones(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) ->
 
 
 def full(
-    size: Sequence[int], fill_value: float, dtype: DTypeLike = float32, requires_grad: bool = False
+    size: Sequence[int],
+    fill_value: float,
+    dtype: DTypeLike | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    return Tensor(np.full(size, fill_value, dtype), requires_grad)
+    return Tensor(np.full(size, as_array(fill_value, dtype)), requires_grad)
 
 
 def zeros_like(input: Tensor) -> Tensor:
@@ -61,12 +64,13 @@ def arange(*args: Any, dtype: DTypeLike | None = None) -> Tensor:
 
 def rand(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
     """Uniform on [0, 1), from the default generator."""
-    return Tensor(default_generator().random(as_shape(size), dtype), requires_grad)
+    values = default_generator().random(as_shape(size), dtype)  # type: ignore[arg-type]
+    return Tensor(values, requires_grad)
 
 
 def randn(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
     """Standard normal, from the default generator."""
-    return Tensor(default_generator().standard_normal(as_shape(size), dtype), requires_grad)
+    return Tensor(default_generator().standard_normal(as_shape(size)).astype(dtype), requires_grad)
 
 
 def randint(low: int, high: int, size: Sequence[int]) -> Tensor:

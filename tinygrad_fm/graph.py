@@ -27,10 +27,15 @@ def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
     if output.grad_fn is None:
         raise ValueError("nothing to draw: this tensor was not computed by recorded operations")
     labels = {id(tensor): name for name, tensor in (names or {}).items()}
-    lines = [f'  "out" [label="output\\n{_shape(output.shape)}", fillcolor="#d5e8d4"];']
-    lines.append(f'  "{id(output.grad_fn)}" -> "out" [label="{_shape(output.shape)}"];')
+    keys: dict[int, str] = {}
+
+    def key(thing: Function | Tensor) -> str:
+        return keys.setdefault(id(thing), f"n{len(keys)}")
+
+    lines = [f'  out [label="output\\n{_shape(output.shape)}", fillcolor="#d5e8d4"];']
+    lines.append(f'  {key(output.grad_fn)} -> out [label="{_shape(output.shape)}"];')
     waiting: list[Function] = [output.grad_fn]
-    drawn = set()
+    drawn: set[int] = set()
     while waiting:
         node = waiting.pop()
         if id(node) in drawn:
@@ -38,30 +43,36 @@ def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
         drawn.add(id(node))
         if node.edges is None:
             raise ValueError("this graph was released by backward(); draw it before")
-        lines.append(f'  "{id(node)}" [label="{node.name()}", fillcolor=white];')
+        lines.append(f'  {key(node)} [label="{node.name()}", fillcolor=white];')
         for edge in node.edges:
+            if edge is None:
+                continue
             if isinstance(edge, Function):
                 waiting.append(edge)
                 shape = edge.output_shape
-            elif edge is None:
-                continue
             else:
                 shape = edge.shape
-                label = f"{labels.get(id(edge), type(edge).__name__)}\\n{_shape(shape)}"
-                lines.append(f'  "{id(edge)}" [label="{label}", fillcolor="#dae8fc"];')
-            lines.append(f'  "{id(edge)}" -> "{id(node)}" [label="{_shape(shape)}"];')
-    return "digraph {\n" + _STYLE + "\n" + "\n".join(dict.fromkeys(lines)) + "\n}\n"
+                if id(edge) not in drawn:
+                    drawn.add(id(edge))
+                    name = labels.get(id(edge), type(edge).__name__).replace('"', '\\"')
+                    label = f"{name}\\n{_shape(shape)}"
+                    lines.append(f'  {key(edge)} [label="{label}", fillcolor="#dae8fc"];')
+            lines.append(f'  {key(edge)} -> {key(node)} [label="{_shape(shape)}"];')
+    return "digraph {\n" + _STYLE + "\n" + "\n".join(lines) + "\n}\n"
 
 
 def draw(output: Tensor, path: str | Path, names: Mapping[str, Tensor] | None = None) -> Path:
     """Write the graph to a `.dot`, or by Graphviz's `dot` program to a `.svg`, `.png` or `.pdf`.
 
     Raises:
+        ValueError: for another ending.
         RuntimeError: if a picture is wanted and Graphviz is not installed.
     """
     path, source = Path(path), to_dot(output, names)
+    if path.suffix not in (".dot", ".svg", ".png", ".pdf"):
+        raise ValueError(f"a graph is drawn as .dot, .svg, .png or .pdf, got {path.name!r}")
     if path.suffix == ".dot":
-        path.write_text(source)
+        path.write_text(source, encoding="utf-8")
         return path
     program = shutil.which("dot")
     if program is None:
@@ -70,7 +81,7 @@ def draw(output: Tensor, path: str | Path, names: Mapping[str, Tensor] | None = 
             "install graphviz, or write a .dot file and open it elsewhere"
         )
     command = [program, f"-T{path.suffix[1:]}", "-o", str(path)]
-    subprocess.run(command, input=source, text=True, check=True)
+    subprocess.run(command, input=source, encoding="utf-8", check=True)
     return path
 
 

@@ -196,6 +196,10 @@ class Tensor:
         """The transpose of a matrix."""
         return self.permute(*reversed(range(self.ndim)))
 
+    def t(self) -> Tensor:
+        """The transpose of a matrix."""
+        return self.T
+
     def size(self, dim: int | None = None) -> Any:
         return self.shape if dim is None else self.shape[dim]
 
@@ -266,8 +270,11 @@ class Tensor:
     # ---------------------------------------------------------------- types
 
     def to(self, dtype: DTypeLike) -> Tensor:
-        """The tensor in another dtype; gradients flow between floating-point types."""
-        dtype = np.dtype(dtype)
+        """The tensor in another dtype; gradients flow between floating-point types.
+
+        ("cpu" is where every tensor is: it returns the tensor itself, and so does `cpu()`.)
+        """
+        dtype = self.dtype if isinstance(dtype, str) and dtype == "cpu" else np.dtype(dtype)
         if dtype == self.dtype:
             return self
         if dtype.kind not in "fc":
@@ -285,6 +292,9 @@ class Tensor:
 
     def bool(self) -> Tensor:
         return self.to(np.bool_)
+
+    def cpu(self) -> Tensor:
+        return self
 
     def clone(self) -> Tensor:
         """A copy, through which gradients flow."""
@@ -381,7 +391,7 @@ class Tensor:
     eq, ne, lt, le, gt, ge = __eq__, __ne__, __lt__, __le__, __gt__, __ge__
 
     def _compare(self, ufunc: np.ufunc, other: Any) -> Any:
-        if not isinstance(other, Tensor | np.ndarray | np.generic | Scalar | Sequence):
+        if not isinstance(other, Tensor | np.ndarray | np.generic | Scalar | list | tuple):
             return NotImplemented  # x == None is False, x < None raises
         return Tensor(ufunc(self.data, unwrapped(other)))
 
@@ -522,6 +532,9 @@ class Tensor:
 
     view = reshape
 
+    def view_as(self, other: Tensor) -> Tensor:
+        return self.reshape(other.shape)
+
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Merge the axes from `start_dim` to `end_dim` into one."""
         if self.ndim == 0:
@@ -659,7 +672,7 @@ class Tensor:
         return self.fill_(0)
 
     def _follows(self, other: Any) -> Any:
-        """Whether `x += other` is recorded, as a new tensor. (A leaf in the graph may not change.)"""
+        """Whether `x += other` is recorded as a new tensor (a leaf of a graph may not change)."""
         if not mode.recording or (self._requires_grad and self.grad_fn is None):
             return False
         return self._requires_grad or (isinstance(other, Tensor) and other._requires_grad)
@@ -724,7 +737,9 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None) -> Tensor:
 
 def unwrapped(value: Any) -> Any:
     """A tensor's array; numbers and lists as they are, for NumPy to fit to its other operand."""
-    return value.data if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        return value.data
+    return float(value) if isinstance(value, float) else value  # np.float64 would not give way
 
 
 def as_shape(sizes: tuple) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinygrad_fm.tensor import Tensor
+from tinygrad_fm.tensor import Tensor, as_array
 
 StateDict = OrderedDict[str, np.ndarray]
 
@@ -85,9 +85,9 @@ class Module:
             home = self._modules
         else:
             home = next((r for r in registries if name in r), None)
-            if home is not None and value is not None and home is not self._buffers:
-                kind = "Parameter" if home is self._parameters else "Module"
-                raise TypeError(f"{name!r} holds a {kind}; got {type(value).__name__}")
+            if home is not None:
+                kind = {id(self._parameters): Parameter, id(self._buffers): Tensor}
+                _need(name, value, kind.get(id(home), Module))
         for registry in registries:
             if registry is not home:
                 registry.pop(name, None)
@@ -110,38 +110,54 @@ class Module:
                 return
         object.__delattr__(self, name)
 
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Register a parameter, or with None a name that a layer leaves out (as `bias=False`)."""
+        _need(name, parameter, Parameter)
         self._parameters[name] = parameter
 
     def register_buffer(self, name: str, tensor: Tensor | None) -> None:
         """Register a tensor that is saved with the module but not trained."""
+        _need(name, tensor, Tensor)
         self._buffers[name] = tensor
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register a module, for names that are no identifiers or are computed."""
+        _need(name, module, Module)
+        self._modules[name] = module
 
     # ---------------------------------------------------------------- walking
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each once, with dotted names."""
-        seen: set[int] = set()
-        stack = [(prefix, self)]
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all below it with dotted names; a shared one once, unless told."""
+        seen: set[Module] = set()
+        stack: list[tuple[str, Module | None]] = [(prefix, self)]
         while stack:
             name, module = stack.pop()
-            if id(module) in seen:
+            if module is None or (remove_duplicate and module in seen):
                 continue
-            seen.add(id(module))
+            seen.add(module)
             yield name, module
-            below = [(f"{name}.{n}" if name else n, m) for n, m in module.named_children()]
+            below = [(f"{name}.{n}" if name else n, m) for n, m in module._modules.items()]
             stack.extend(reversed(below))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly below this one."""
-        return iter(self._modules.items())
+        """The modules directly below this one, each once."""
+        seen: set[Module | None] = {None}
+        for name, module in self._modules.items():
+            if module not in seen:
+                seen.add(module)
+                yield name, module
 
     def modules(self) -> Iterator[Module]:
         return (module for _, module in self.named_modules())
 
     def children(self) -> Iterator[Module]:
-        return iter(self._modules.values())
+        return (module for _, module in self.named_children())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters with dotted names; a shared one once, under its first name."""
@@ -169,13 +185,17 @@ class Module:
     # ---------------------------------------------------------------- state
 
     def state_dict(self) -> StateDict:
-        """All parameters and buffers by dotted name, as arrays that share their memory."""
-        state: StateDict = OrderedDict()
-        for prefix, module in self.named_modules():
+        """All parameters and buffers by dotted name, as arrays that share their memory.
+
+        What is shared stands under each of its names, as in PyTorch.
+        """
+        return OrderedDict((name, tensor.data) for name, tensor in self._named_state())
+
+    def _named_state(self) -> Iterator[tuple[str, Tensor]]:
+        for prefix, module in self.named_modules(remove_duplicate=False):
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
-                    state[f"{prefix}.{name}" if prefix else name] = tensor.data
-        return state
+                    yield (f"{prefix}.{name}" if prefix else name), tensor
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Copy arrays (or tensors, PyTorch's too) into the parameters and buffers of that name.
@@ -186,16 +206,16 @@ class Module:
             ValueError: listing every missing and unexpected name (unless `strict` is False) and
                 every shape that differs.
         """
-        own = self.state_dict()
-        given = {name: np.asarray(value) for name, value in state_dict.items()}
+        own = dict(self._named_state())
+        given = {name: as_array(value) for name, value in state_dict.items()}
         problems = []
         if strict:
-            problems += [f"missing: {n} {a.shape}" for n, a in own.items() if n not in given]
+            problems += [f"missing: {n} {t.shape}" for n, t in own.items() if n not in given]
             problems += [f"unexpected: {n} {a.shape}" for n, a in given.items() if n not in own]
         problems += [
-            f"shape of {name}: got {given[name].shape}, wanted {array.shape}"
-            for name, array in own.items()
-            if name in given and given[name].shape != array.shape
+            f"shape of {name}: got {given[name].shape}, wanted {tensor.shape}"
+            for name, tensor in own.items()
+            if name in given and given[name].shape != tensor.shape
         ]
         if problems:
             lines = "\n  ".join(problems)
@@ -203,16 +223,19 @@ class Module:
                 f"these weights do not fit {type(self).__name__}:\n  {lines}\n"
                 "Build the model with the same arguments as the one that was saved."
             )
-        for name, array in own.items():
+        for name, tensor in own.items():
             if name in given:
-                array[...] = given[name]
+                if not tensor.data.flags.writeable:  # a live graph goes on seeing the old values
+                    tensor.data = tensor.data.copy()
+                tensor.data[...] = given[name]
 
     # ---------------------------------------------------------------- modes and types
 
     def train(self, mode: bool = True) -> Module:
         """Put this module and all below it into training (or evaluation) mode."""
-        for module in self.modules():
-            object.__setattr__(module, "training", mode)
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self) -> Module:
@@ -238,9 +261,11 @@ class Module:
         return self
 
     def to(self, dtype: DTypeLike) -> Module:
-        """Convert floating-point parameters and buffers in place."""
+        """Convert floating-point parameters and buffers in place. ("cpu" changes nothing.)"""
+        if isinstance(dtype, str) and dtype == "cpu":
+            return self
         for tensor in (*self.parameters(), *self.buffers()):
-            if tensor.dtype.kind == "f":
+            if tensor.dtype.kind == "f" and tensor.dtype != dtype:
                 tensor.data = tensor.data.astype(dtype)
                 tensor.grad = None
         return self
@@ -263,10 +288,15 @@ class Module:
         title = f"{type(self).__name__}({self.extra_repr()})"
         title += f"  # {count:,} parameters" if count else ""
         lines = [title]
-        children = list(self.named_children())
+        children = [(name, child) for name, child in self._modules.items() if child is not None]
         for i, (name, child) in enumerate(children):
             last = i == len(children) - 1
             first, *rest = repr(child).splitlines()
             lines.append(f"{'└─' if last else '├─'} {name}: {first}")
             lines += [("   " if last else "│  ") + line for line in rest]
         return "\n".join(lines)
+
+
+def _need(name: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name!r} is registered as a {kind.__name__}, got {type(value).__name__}")

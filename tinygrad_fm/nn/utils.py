@@ -10,9 +10,12 @@ from tinygrad_fm.tensor import Tensor
 
 
 def clip_grad_norm_(
-    parameters: Iterable[Tensor] | Tensor, max_norm: float, error_if_nonfinite: bool = False
+    parameters: Iterable[Tensor] | Tensor,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
 ) -> float:
-    """Scale all gradients so that their joint Euclidean norm is at most `max_norm`.
+    """Scale all gradients so that their joint p-norm (p = `norm_type`) is at most `max_norm`.
 
     Returns:
         The norm before scaling.
@@ -22,7 +25,7 @@ def clip_grad_norm_(
     """
     tensors = [parameters] if isinstance(parameters, Tensor) else parameters
     grads = [t.grad.data for t in tensors if t.grad is not None]
-    norm = float(np.sqrt(sum(float(np.vdot(g, g).real) for g in grads)))
+    norm = float(np.linalg.norm([np.linalg.norm(g.ravel(), norm_type) for g in grads], norm_type))
     if error_if_nonfinite and not np.isfinite(norm):
         raise RuntimeError(f"the norm of the gradients is {norm}; look for it with detect_anomaly")
     scale = max_norm / (norm + 1e-6)

@@ -29,7 +29,8 @@ class NLLLoss(Function):
         q, total = target_weights(target, log_p, weight, ignore_index, label_smoothing)
         self.save_for_backward(q, log_p)
         self.reduction, self.total = reduction, total
-        losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
+        with np.errstate(invalid="ignore"):  # 0·ln 0 = 0
+            losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
         if reduction == "none":
             return losses
         with np.errstate(divide="ignore", invalid="ignore"):  # the mean over no target is NaN
@@ -37,9 +38,8 @@ class NLLLoss(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         q, log_p = self.saved
-        if self.reduction == "mean":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                grad = np.divide(grad, self.total)
+        if self.reduction == "mean" and self.total != 0:  # over no target: 0, as in PyTorch
+            grad = np.divide(grad, self.total)
         return np.moveaxis(grad[..., None] * self.slope(q, log_p), -1, 1)
 
     def log_probabilities(self, x: np.ndarray) -> np.ndarray:

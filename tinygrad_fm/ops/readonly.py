@@ -4,7 +4,9 @@ An in-place write between the forward and the backward pass would silently give 
 Saved memory is therefore locked with NumPy's own `writeable` flag: the write fails at the user's
 line, and nothing has to be checked later. (The idea is MyGrad's.)
 
-Known limit: a view taken *before* the lock keeps its own flag, and may still write.
+Known limits: a view taken *before* the lock keeps its own flag, and may still write. Memory that
+belongs to another library, or whose owner is read-only already, is left as it is, because NumPy
+could not make it writeable again.
 """
 
 from __future__ import annotations
@@ -35,13 +37,16 @@ class ReadOnly:
         for array in arrays:
             base = array.base
             owner = base if isinstance(base, np.ndarray) else array
+            if owner.base is not None:
+                continue  # another library's memory
             lock = _locks.get(id(owner))
             if lock is None:
+                if not owner.flags.writeable:
+                    continue  # read-only for good
                 lock = _locks[id(owner)] = _Lock()
-            lock.count += 1
-            if owner is not array and owner.flags.writeable:
                 owner.setflags(write=False)
                 lock.arrays.append(owner)
+            lock.count += 1
             if array.flags.writeable:
                 array.setflags(write=False)
                 lock.arrays.append(array)
