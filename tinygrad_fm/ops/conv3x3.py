@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tinygrad_fm.ops import winograd
 from tinygrad_fm.ops.function import Function, Gradients
 from tinygrad_fm.ops.memory import empty, scratch
-from tinygrad_fm.ops.parallel import parallel_for
+from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
 
 
 class Winograd3x3:
@@ -25,7 +25,8 @@ class Winograd3x3:
         self.x = x.transpose(2, 3, 0, 1)  # (N, C, H, W) -> (H, W, N, C), a view
         self.channels, self.outputs = weight.shape[1], len(weight)
         self.grid = winograd.tiles_of(*x.shape[2:])
-        self.u = winograd.transform_weight(weight)  # (16, C, O)
+        with one_blas_thread:
+            self.u = winograd.transform_weight(weight)  # (16, C, O)
 
     def forward(self, i: int, s: slice, y: np.ndarray) -> None:
         """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
@@ -72,7 +73,8 @@ class Winograd3x3:
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), chunks added up in their order."""
-        dw = winograd.transform_weight_transposed(self.du.sum(axis=0))
+        with one_blas_thread:
+            dw = winograd.transform_weight_transposed(self.du.sum(axis=0))
         return self.dx.transpose(2, 3, 0, 1), dw
 
 
@@ -185,8 +187,10 @@ class Conv3x3(Function):
         parallel_for(body, len(chunks))
         dx, dweight = conv.finish()
         need_x, need_weight, *need_bias = self.needs_input_grad
-        dbias = [grad.sum(axis=(0, 2, 3))] if need_bias else []
-        return (dx if need_x else None, dweight if need_weight else None, *dbias)
+        grads = [dx if need_x else None, dweight if need_weight else None]
+        if need_bias:
+            grads.append(grad.sum(axis=(0, 2, 3)) if need_bias[0] else None)
+        return tuple(grads)
 
     def release(self) -> None:
         super().release()

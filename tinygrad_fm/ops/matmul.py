@@ -17,7 +17,7 @@ class Matmul(Function):
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.save_for_backward(a, b)
-        return np.matmul(a, b)
+        return product(a, b)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
@@ -30,9 +30,11 @@ class Matmul(Function):
             grad = grad[..., None, :]
         grad_a = grad_b = None
         if need_a:  # (…, n, m) @ (…, m, k) -> (…, n, k)
-            grad_a = unbroadcast(grad @ columns.swapaxes(-1, -2), rows.shape).reshape(a.shape)
+            copies = product(grad, columns.swapaxes(-1, -2))
+            grad_a = unbroadcast(copies, rows.shape).reshape(a.shape)
         if need_b:  # (…, k, n) @ (…, n, m) -> (…, k, m)
-            grad_b = unbroadcast(rows.swapaxes(-1, -2) @ grad, columns.shape).reshape(b.shape)
+            copies = product(rows.swapaxes(-1, -2), grad)
+            grad_b = unbroadcast(copies, columns.shape).reshape(b.shape)
         return grad_a, grad_b
 
 
@@ -68,10 +70,16 @@ PARALLEL = 1 << 23  # multiplications above which several threads pay
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(m, k) @ (k, n) in blocks of columns, whose bits don't depend on the number of threads."""
+    """a @ b, whose bits don't depend on the number of threads: large matrices in blocks of columns.
+
+    Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads.
+    """
+    if a.ndim != 2 or b.ndim != 2:
+        with one_blas_thread:
+            return np.matmul(a, b)
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if work <= SERIAL:
-        return a @ b
+        return np.matmul(a, b)
     y = empty((a.shape[0], b.shape[1]), a.dtype)
     if work <= PARALLEL:
         with one_blas_thread:
