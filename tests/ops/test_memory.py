@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinygrad_fm import Tensor
 from tinygrad_fm.ops import memory
 
 LARGE = (64, 1024)  # floats: above `memory.SMALL`
@@ -62,3 +63,13 @@ def test_fresh_is_told_from_view():
         assert memory.is_fresh(array)
         assert not memory.is_fresh(array[1:])
         assert not memory.is_fresh(array.reshape(-1, 1))
+
+
+def test_saved_memory_is_read_only_even_when_it_is_reused():
+    x = Tensor(memory.empty(LARGE, np.float32), requires_grad=True)
+    x.data[...] = 1
+    y = x * x
+    with pytest.raises(ValueError, match="read-only"):
+        x.data[0, 0] = 2
+    y.sum().backward()
+    x.data[0, 0] = 2

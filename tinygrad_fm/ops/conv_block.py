@@ -21,7 +21,6 @@ from tinygrad_fm.ops.layout import as_hwnc
 from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.parallel import parallel_for
 
-
 # E[z²] - μ² has lost more than two digits where the variance is this small beside μ².
 CANCELLED = 0.01
 

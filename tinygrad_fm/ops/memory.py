@@ -7,9 +7,11 @@ memory that no array uses any more is kept for the next array of that size.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import threading
 from collections import defaultdict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,38 +22,32 @@ _free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
 _held = {"free": 0, "used": 0}  # bytes
 
 
-class _Block:
-    """Owns one piece of memory, and hands it back when the last array on it is gone.
+def _give_back(block: Any) -> None:
+    size = block.memory.size
+    _held["used"] -= size
+    _held["free"] += size
+    _free[size].append(block.memory)
+
+
+@cache
+def _block_type(size: int) -> Any:
+    """A buffer of `size` bytes that hands its memory back when the last array on it is gone.
 
     NumPy keeps the object that an array was made from alive as long as any view of that array
-    lives, so this is safe whatever the user keeps.
+    lives, so this is safe whatever the user keeps. (A ctypes array, because it is the one kind of
+    object that is a writable buffer on other memory and can notice its own end.)
     """
+    return type("Block", (ctypes.c_char * size,), {"__del__": _give_back})
 
-    __slots__ = ("__array_interface__", "memory")
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
-        spare = _free[size]
-        if spare:
-            self.memory = spare.pop()
-            _held["free"] -= size
-        else:
-            if _held["free"] > _held["used"]:
-                release()  # the sizes have changed: what is spare may never be asked for again
-            self.memory = np.empty(size, np.uint8)
-        _held["used"] += size
-        address = self.memory.__array_interface__["data"]
-        self.__array_interface__ = {
-            "data": address,
-            "shape": shape,
-            "typestr": dtype.str,
-            "version": 3,
-        }
-
-    def __del__(self) -> None:
-        size = self.memory.size
-        _held["used"] -= size
-        _held["free"] += size
-        _free[size].append(self.memory)
+def _memory(size: int) -> np.ndarray:
+    """`size` bytes: spare ones if there are any of that size."""
+    if _free[size]:
+        _held["free"] -= size
+        return _free[size].pop()
+    if _held["free"] > _held["used"]:
+        release()  # the sizes have changed: what is spare may never be asked for again
+    return np.empty(size, np.uint8)
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
@@ -60,7 +56,11 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    return np.asarray(_Block(shape, dtype, size))
+    memory = _memory(size)
+    block = _block_type(size).from_buffer(memory)
+    block.memory = memory
+    _held["used"] += size
+    return np.ndarray(shape, dtype, buffer=block)
 
 
 def empty_like(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
@@ -72,7 +72,7 @@ def empty_like(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
 
 def is_fresh(array: np.ndarray) -> bool:
     """Whether the array was made whole, rather than being a view of another."""
-    return array.base is None or type(array.base) is _Block
+    return array.base is None or isinstance(array.base, ctypes.Array)
 
 
 def release() -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.memory import is_fresh
+
 
 class _Lock:
     """How often one piece of memory is saved, and which array objects were made read-only."""
@@ -37,7 +39,7 @@ class ReadOnly:
         for array in arrays:
             base = array.base
             owner = base if isinstance(base, np.ndarray) else array
-            if owner.base is not None:
+            if not is_fresh(owner):
                 continue  # another library's memory
             lock = _locks.get(id(owner))
             if lock is None:
