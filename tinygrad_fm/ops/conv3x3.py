@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_fm.ops import winograd
 from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.layout import as_hwnc
 from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
 
@@ -172,7 +173,7 @@ class Conv3x3(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         conv, chunks = self.conv, chunks_of(grad.shape)
-        hwnc = grad.transpose(2, 3, 0, 1)
+        hwnc = as_hwnc(grad)
         conv.start_backward(len(chunks))
 
         def body(i: int) -> None:

@@ -19,10 +19,8 @@ from tinygrad_fm.ops.conv3x3 import chunks_of, convolution
 from tinygrad_fm.ops.function import Function, Gradients
 from tinygrad_fm.ops.layout import as_hwnc
 from tinygrad_fm.ops.memory import empty, scratch
+from tinygrad_fm.ops.norm import CANCELLED, move
 from tinygrad_fm.ops.parallel import parallel_for
-
-# E[z²] - μ² has lost more than two digits where the variance is this small beside μ².
-CANCELLED = 0.01
 
 
 class _Block(Function):
@@ -59,11 +57,6 @@ class _Block(Function):
         np.subtract(grad, rows[0], out=rows[1])
         np.multiply(rows, self.left[:, :, :, s], out=dy[:, 0])
         np.subtract(rows, dy[:, 0], out=dy[:, 1])
-
-    def wanted(self, *grads: np.ndarray | None) -> Gradients:
-        """One gradient for each input there is, None for a frozen one."""
-        needed = self.needs_input_grad  # shorter if there is no bias
-        return tuple(g if need else None for g, need in zip(grads, needed, strict=False))
 
     def release(self) -> None:
         super().release()
@@ -259,9 +252,3 @@ class ConvNormReLUPool(_Block):
 def wide(channels: np.ndarray, n: int) -> np.ndarray:
     """A number per channel, (O), as (n, O): NumPy's inner loops then run over n·O numbers."""
     return np.tile(channels, (n, 1))
-
-
-def move(running: np.ndarray, batch: np.ndarray, momentum: float) -> None:
-    """running = (1 - momentum)·running + momentum·batch, in place."""
-    running *= 1 - momentum
-    running += momentum * batch

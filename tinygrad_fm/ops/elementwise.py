@@ -9,6 +9,8 @@ import numpy as np
 from scipy import special
 
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.layout import elementwise
+from tinygrad_fm.ops.memory import empty_like
 
 
 class Add(Function):
@@ -236,13 +238,21 @@ class ReLU(Function):
     """y = max(x, 0);  ∂L/∂x = g where y > 0, else 0 (0 at the kink, as in PyTorch). Saves y."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = np.asarray(np.maximum(x, 0))
+        y = empty_like(x)
+
+        def body(part: np.ndarray, out: np.ndarray) -> None:
+            # Against an array of zeros NumPy's loop is vectorised; against the number 0 it is not.
+            np.maximum(part, np.zeros_like(part), out=out)
+
+        elementwise(body, x, y)
         self.save_for_backward(y)
         return y
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
-        return grad * (y > 0)
+        dx = empty_like(y)
+        elementwise(lambda g, part, out: np.multiply(g, part > 0, out=out), grad, y, dx)
+        return dx
 
 
 class LeakyReLU(Function):

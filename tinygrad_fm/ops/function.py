@@ -52,6 +52,14 @@ class Function:
             self.saved = arrays
             self._lock = ReadOnly(arrays)
 
+    def wanted(self, *grads: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
+        """One gradient for each input there is, None for a frozen one.
+
+        For what comes out of one computation together; there may be more of `grads` than inputs.
+        """
+        needed = self.needs_input_grad
+        return tuple(g if need else None for g, need in zip(grads, needed, strict=False))
+
     def release(self) -> None:
         """Let go of saved arrays and of the graph behind this node."""
         self.edges = None

@@ -7,12 +7,16 @@ lie together, so that a row of pixels of a chunk of images is one long run. Ever
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from tinygrad_fm.ops.memory import empty
 from tinygrad_fm.ops.parallel import parallel_for
 
 IMAGES = 16  # copied at a time
+NUMBERS = 1 << 16  # of a chunk of an element-by-element operation
 
 
 def as_hwnc(x: np.ndarray) -> np.ndarray:
@@ -42,3 +46,21 @@ def contiguous(x: np.ndarray) -> np.ndarray:
 
     parallel_for(body, -(-len(x) // IMAGES))
     return result
+
+
+def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:
+    """body(*parts) on matching parts of arrays of one shape, large ones in chunks on all threads.
+
+    Where all arrays have the same layout, whatever it is, the parts are runs of memory.
+    """
+    first = arrays[0]
+    if first.size <= NUMBERS or any(a.strides != first.strides for a in arrays):
+        body(*arrays)
+        return
+    order = sorted(range(first.ndim), key=lambda i: -first.strides[i])
+    if not first.transpose(order).flags.c_contiguous:
+        body(*arrays)
+        return
+    runs = [a.transpose(order).reshape(-1) for a in arrays]
+    chunks = [slice(i, i + NUMBERS) for i in range(0, first.size, NUMBERS)]
+    parallel_for(lambda i: body(*(run[chunks[i]] for run in runs)), len(chunks))

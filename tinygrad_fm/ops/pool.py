@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.memory import empty, empty_like
+from tinygrad_fm.ops.parallel import parallel_for
 
 Pair = tuple[int, int]
 
@@ -49,23 +51,50 @@ class MaxPool2d(Function):
             top, left = window.padding
             image = np.full(self.padded_shape, -np.inf, dtype=x.dtype)
             image[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-        blocks = taps(image, window, oh, ow)
-        y = next(blocks).copy(order="K")
-        winner = np.zeros_like(y, dtype=np.uint8 if np.prod(window.kernel) < 256 else np.int32)
-        for number, block in enumerate(blocks, start=1):
-            if self.recording:
-                np.copyto(winner, number, where=block > y)
-            np.maximum(y, block, out=y)
+        views = list(taps(image, window, oh, ow))
+        y = empty_like(views[0])
+        winner = empty_like(y, np.uint8 if len(views) < 256 else np.int32)
+        chunks = chunks_of(len(x))
+
+        def body(i: int) -> None:
+            best, won = y[chunks[i]], winner[chunks[i]]
+            best[...] = views[0][chunks[i]]
+            won[...] = 0
+            for number, view in enumerate(views[1:], start=1):
+                block = view[chunks[i]]
+                if self.recording:
+                    # Tap numbers rise, so the last one to beat the best so far is the largest.
+                    np.maximum(won, (block > best) * won.dtype.type(number), out=won)
+                np.maximum(best, block, out=best)
+
+        parallel_for(body, len(chunks))
         self.save_for_backward(winner)
         return y
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (winner,) = self.saved
-        dx = np.zeros(self.padded_shape, dtype=grad.dtype)
-        for number, block in enumerate(taps(dx, self.window, *grad.shape[2:])):
-            block += grad * (winner == number)
+        order = np.argsort([-stride for stride in winner.strides], kind="stable")
+        shape = tuple(self.padded_shape[i] for i in order)  # dx in the layout of the winners
+        dx = empty(shape, grad.dtype).transpose(np.argsort(order))
+        chunks = chunks_of(len(grad))
+
+        def body(i: int) -> None:
+            part, g = dx[chunks[i]], grad[chunks[i]]
+            part[...] = 0
+            for number, block in enumerate(taps(part, self.window, *grad.shape[2:])):
+                block += g * (winner[chunks[i]] == number)
+
+        parallel_for(body, len(chunks))
         top, left = self.window.padding
         return dx[:, :, top : top + self.x_shape[2], left : left + self.x_shape[3]]
+
+
+IMAGES = 16
+
+
+def chunks_of(n: int) -> list[slice]:
+    """A batch in chunks of images."""
+    return [slice(start, start + IMAGES) for start in range(0, n, IMAGES)]
 
 
 def padded_shape(shape: tuple[int, ...], window: Window, oh: int, ow: int) -> tuple[int, ...]:

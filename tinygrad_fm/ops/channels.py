@@ -1,0 +1,84 @@
+"""Numbers per channel: sums over everything else, and a scale and a shift for each.
+
+Arrays are looked at as rows (M, C), one for each pixel of each image, channels last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_fm.ops.layout import as_hwnc
+from tinygrad_fm.ops.memory import scratch
+from tinygrad_fm.ops.parallel import parallel_for
+
+NUMBERS = 1 << 16  # of a chunk
+RUN = 512  # numbers over which NumPy's inner loops should run, where channels are fewer
+
+
+def as_rows(x: np.ndarray) -> np.ndarray:
+    """(N, C, …) -> (M, C): a view for the layouts that our operations make, else a copy."""
+    if x.ndim == 4:
+        return as_hwnc(x).reshape(-1, x.shape[1])
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+
+
+def from_rows(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `as_rows`, a view of `shape` (N, C, …)."""
+    n, c, *rest = shape
+    if len(shape) == 4:
+        return rows.reshape(*rest, n, c).transpose(2, 3, 0, 1)
+    return np.moveaxis(rows.reshape(n, *rest, c), -1, 1)
+
+
+def chunks_of(rows: np.ndarray) -> list[slice]:
+    """Rows in chunks, by their shape alone."""
+    length = max(RUN, NUMBERS // max(rows.shape[1], 1) // RUN * RUN)
+    return [slice(i, i + length) for i in range(0, len(rows), length)]
+
+
+def channel_sums(rows: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+    """Σ rows, or Σ rows·other, for each channel, (C), in double precision."""
+    chunks = chunks_of(rows)
+    wide = np.result_type(rows.dtype, np.float64)
+    sums = np.zeros((len(chunks), rows.shape[1]), wide)
+
+    def body(i: int) -> None:
+        part = rows[chunks[i]]
+        if other is not None:
+            product = scratch("product", part.shape, part.dtype)
+            part = np.multiply(part, other[chunks[i]], out=product)
+        sums[i] = np.dot(np.ones(len(part), part.dtype), part)
+
+    parallel_for(body, len(chunks))
+    return sums.sum(axis=0)
+
+
+def scale_and_shift(
+    rows: np.ndarray, scale: np.ndarray, shift: np.ndarray | None, out: np.ndarray
+) -> None:
+    """out = rows·scale + shift, with numbers per channel; `out` may be `rows`."""
+    chunks = chunks_of(rows)
+    repeat = max(1, RUN // rows.shape[1])
+    wide_scale = np.tile(scale.astype(rows.dtype), repeat)
+    wide_shift = None if shift is None else np.tile(shift.astype(rows.dtype), repeat)
+
+    def body(i: int) -> None:
+        source, target = rows[chunks[i]], out[chunks[i]]
+        width = repeat if len(source) % repeat == 0 else 1  # several rows in one run
+        numbers = width * rows.shape[1]
+        source, target = source.reshape(-1, numbers), target.reshape(-1, numbers)
+        np.multiply(source, wide_scale[:numbers], out=target)
+        if wide_shift is not None:
+            target += wide_shift[:numbers]
+
+    parallel_for(body, len(chunks))
+
+
+def add_in_place(rows: np.ndarray, other: np.ndarray) -> None:
+    """rows += other."""
+    chunks = chunks_of(rows)
+
+    def body(i: int) -> None:
+        rows[chunks[i]] += other[chunks[i]]
+
+    parallel_for(body, len(chunks))
