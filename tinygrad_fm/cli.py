@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinygrad_fm.checking.table import print_table
 from tinygrad_fm.data import DataUnavailable
 from tinygrad_fm.demo import demo, draw, table
 from tinygrad_fm.recipes import RECIPES, run
@@ -46,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--out", type=Path, help="folder for metrics, history and pictures")
     command.set_defaults(action=train)
+
+    command = commands.add_parser(
+        "gradcheck", help="check the derivatives of every operation, layer and loss"
+    )
+    command.set_defaults(action=lambda options: None if print_table() else sys.exit(1))
     return top
 
 

@@ -1,0 +1,87 @@
+"""Everything public that has a derivative has a case."""
+
+import inspect
+
+import pytest
+
+import tinygrad_fm
+from tinygrad_fm import Tensor, autograd, nn, ops
+from tinygrad_fm.checking.cases import CASES
+
+NAMES = {case.of for case in CASES}
+
+
+def test_names_are_unique():
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_every_operation_is_run_by_a_case():
+    used = set()
+
+    def watch(node, method, arguments, options):
+        used.add(type(node))
+        return method(*arguments, **options)
+
+    with autograd.running(watch):
+        for case in CASES:
+            case.run(tinygrad_fm, *map(Tensor, case.draw()))
+    assert set(ops.OPERATIONS) - used == set()
+
+
+def test_every_function_of_nn_functional_has_a_case():
+    functions = {
+        name
+        for name, f in inspect.getmembers(nn.functional, inspect.isfunction)
+        if f.__module__ == nn.functional.__name__ and not name.startswith("_")
+    }
+    no_derivative = {"one_hot"}
+    assert functions - NAMES == no_derivative
+
+
+def test_every_layer_and_loss_has_a_case():
+    layers = {
+        f"nn.{name}"
+        for name, c in inspect.getmembers(nn, inspect.isclass)
+        if issubclass(c, nn.Module) and c is not nn.Module
+    }
+    containers = {"nn.ModuleList"}
+    assert layers - NAMES == containers
+
+
+def test_every_differentiable_method_of_tensor_has_a_case():
+    methods = {
+        name
+        for name, f in inspect.getmembers(Tensor, inspect.isfunction)
+        if not name.startswith("_") and not name.endswith("_")
+    }
+    about_the_tensor = {"backward", "detach", "retain_grad", "accumulate_grad"}
+    about_the_tensor |= {"size", "dim", "numel", "item", "tolist", "numpy", "long", "bool", "cpu"}
+    no_derivative = {"argmax", "argmin", "all", "any", "eq", "ne", "lt", "le", "gt", "ge"}
+    assert methods - NAMES == about_the_tensor | no_derivative
+
+
+def test_every_module_level_function_has_a_case():
+    functions = {
+        name
+        for name, f in inspect.getmembers(tinygrad_fm, inspect.isfunction)
+        if name not in vars(Tensor)
+    }
+    makers = {"tensor", "from_numpy", "zeros", "ones", "full", "zeros_like", "ones_like", "eye"}
+    makers |= {"arange", "rand", "randn", "randint", "randperm", "manual_seed"}
+    switches = {"no_grad", "enable_grad", "is_grad_enabled", "detect_anomaly"}
+    tools = {"gradcheck", "apply", "set_num_threads", "get_num_threads"}
+    assert functions - NAMES <= makers | switches | tools
+
+
+@pytest.mark.parametrize("of", ["cross_entropy", "nll_loss", "mse_loss", "l1_loss", "kl_div",
+                                "smooth_l1_loss", "binary_cross_entropy",
+                                "binary_cross_entropy_with_logits"])  # fmt: skip
+def test_every_loss_is_tried_with_every_reduction(of):
+    ends = {case.what.split()[-1] for case in CASES if case.of == of}
+    assert {"none", "mean", "sum"} <= ends
+
+
+def test_drawing_a_case_gives_the_same_inputs_every_time():
+    for case in CASES[:5]:
+        for a, b in zip(case.draw(), case.draw(), strict=True):
+            assert (a == b).all()

@@ -1,0 +1,5 @@
+"""Proof that gradients are right: against mathematics here, against PyTorch in `reference`."""
+
+from tinygrad_fm.checking.check import GradcheckError, GradcheckReport, gradcheck
+
+__all__ = ["GradcheckError", "GradcheckReport", "gradcheck"]

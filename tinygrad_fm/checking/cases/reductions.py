@@ -1,0 +1,47 @@
+"""Cases of reductions, running sums and softmax."""
+
+from __future__ import annotations
+
+from tinygrad_fm.checking.cases.case import Case, case, layer, normal, numbers, positive, spread
+
+REDUCTIONS: list[Case] = [
+    case("sum", "", lambda lib, x: x.sum(), normal(3, 4)),
+    case("sum", "one axis", lambda lib, x: x.sum(1), normal(3, 4, 2)),
+    case("sum", "two axes, kept", lambda lib, x: x.sum((0, 2), keepdim=True), normal(3, 4, 2)),
+    case("sum", "negative axis", lambda lib, x: x.sum(-1), normal(3, 4)),
+    case("mean", "", lambda lib, x: x.mean(), normal(3, 4)),
+    case("mean", "one axis", lambda lib, x: x.mean(1), normal(3, 4, 2)),
+    case("mean", "two axes, kept", lambda lib, x: x.mean((0, -1), keepdim=True), normal(3, 4, 2)),
+    case("var", "", lambda lib, x: x.var(), normal(3, 4)),
+    case("var", "biased", lambda lib, x: x.var(0, correction=0), normal(3, 4)),
+    case("var", "two axes, kept", lambda lib, x: x.var((0, 2), keepdim=True), normal(3, 4, 2)),
+    case("std", "", lambda lib, x: x.std(), normal(3, 4)),
+    case("std", "one axis, kept", lambda lib, x: x.std(1, keepdim=True), normal(3, 4)),
+    case("prod", "", lambda lib, x: x.prod(), normal(5)),
+    case("prod", "one axis, kept", lambda lib, x: x.prod(1, keepdim=True), normal(3, 4, 2)),
+    case("prod", "with no, one and two zeros", lambda lib, x: x.prod(0),
+         numbers([[1.5, 0, 0], [2, 3, 0], [0.5, 4, 5]])),
+    case("amax", "", lambda lib, x: x.amax(1), spread(3, 4, 2)),
+    case("amax", "two axes, kept", lambda lib, x: x.amax((0, 2), keepdim=True), spread(3, 4, 2)),
+    case("amin", "", lambda lib, x: x.amin(1), spread(3, 4, 2)),
+    case("max", "", lambda lib, x: x.max(), spread(3, 4)),
+    case("max", "one axis", lambda lib, x: x.max(1).values, spread(3, 4, 2)),
+    case("max", "one axis, kept", lambda lib, x: x.max(0, keepdim=True).values, spread(3, 4, 2)),
+    case("min", "", lambda lib, x: x.min(), spread(3, 4)),
+    case("min", "one axis", lambda lib, x: x.min(-1).values, spread(3, 4, 2)),
+    case("logsumexp", "", lambda lib, x: x.logsumexp(1), normal(3, 4, 2)),
+    case("logsumexp", "two axes, kept", lambda lib, x: x.logsumexp((0, 2), keepdim=True),
+         normal(3, 4, 2, scale=5)),
+    case("cumsum", "", lambda lib, x: x.cumsum(1), normal(3, 4, 2)),
+    case("cumsum", "last axis", lambda lib, x: x.cumsum(-1), normal(3, 4)),
+    case("softmax", "", lambda lib, x: x.softmax(1), normal(3, 4)),
+    case("softmax", "first axis", lambda lib, x: lib.nn.functional.softmax(x, 0), normal(3, 4, 2)),
+    case("softmax", "negative axis", lambda lib, x: x.softmax(-2), normal(3, 4, 2)),
+    case("log_softmax", "", lambda lib, x: x.log_softmax(1), normal(3, 4, scale=4)),
+    case("log_softmax", "first axis", lambda lib, x: lib.nn.functional.log_softmax(x, 0),
+         normal(3, 4, 2)),
+    layer("nn.Softmax", "", lambda lib: lib.nn.Softmax(dim=-1), normal(3, 4)),
+    layer("nn.LogSoftmax", "", lambda lib: lib.nn.LogSoftmax(dim=1), normal(3, 4, 2)),
+    case("log_softmax", "of a product", lambda lib, x, w: (x @ w).log_softmax(-1),
+         normal(2, 3), positive(3, 4)),
+]  # fmt: skip
