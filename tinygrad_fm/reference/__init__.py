@@ -1,0 +1,1 @@
+"""The PyTorch twins: the only room that imports torch or torchvision."""
