@@ -1,0 +1,65 @@
+# Everything runs in .venv, which is made on first use.
+#
+#   make demo       train the four models on the built-in data set, in a few minutes
+#   make test       the whole test suite, with the branch coverage of ops, nn and optim
+#   make lint       ruff and mypy
+#   make examples   every lesson, for one epoch on the built-in data set
+#   make test-all   lint, test and examples
+#   make clean      remove .venv and everything else that was made here
+
+PYTHON ?= python3
+BIN := .venv/bin
+LESSONS := part1_numpy_by_hand part2_mlp part3_cnn autograd_tour
+MEASURED := ops nn optim
+
+# Stamp files: they exist if a step was completed, and are newer than what it was made from.
+VENV := .venv/made
+SOURCES := setup.cfg pyproject.toml constraints.txt
+CORE := .venv/core-installed
+TEST := .venv/test-installed
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint examples test-all clean
+
+demo: $(CORE)
+	$(BIN)/python -m tinygrad_fm demo
+
+test: $(TEST)
+	$(BIN)/python -m pytest $(MEASURED:%=--cov=tinygrad_fm/%) --cov-fail-under=95
+
+lint: $(TEST)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+examples: $(CORE)
+	set -e; for lesson in $(LESSONS); do \
+		$(BIN)/python examples/$$lesson.py --dataset garments --epochs 1; \
+	done
+
+test-all: lint test examples
+
+clean:
+	rm -rf .venv out build dist *.egg-info .coverage .hypothesis .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -r {} +
+
+$(CORE): $(SOURCES) | $(VENV)
+	$(INSTALL) -e .
+	touch $@
+
+$(TEST): $(SOURCES) | $(VENV)
+	$(INSTALL) -e '.[test]'
+	touch $@ $(CORE)
+
+define CHECK_VERSION
+import sys
+if sys.version_info < (3, 10):
+    sys.exit("tinygrad_fm needs Python 3.10 or newer, but $(PYTHON) is " + sys.version.split()[0]
+             + "; name another one, as in: make demo PYTHON=python3.12")
+endef
+export CHECK_VERSION
+
+$(VENV):
+	@$(PYTHON) -c "$$CHECK_VERSION"
+	$(PYTHON) -m venv --clear .venv
+	touch $@
