@@ -1,5 +1,6 @@
 """Part 1: a network of sigmoids on MNIST."""
 
+from tinygrad_fm.data import RandomCrop
 from tinygrad_fm.nn import Flatten, Linear, Sequential, Sigmoid
 from tinygrad_fm.optim import SGD
 from tinygrad_fm.optim.lr_scheduler import CosineAnnealingLR
@@ -19,8 +20,11 @@ RECIPE = Recipe(
     build=build,
     loss=bernoulli_nll,
     probabilities=lambda p: p / p.sum(axis=1, keepdims=True),
-    optimizer=lambda parameters, lr: SGD(parameters, lr, momentum=0.9),
-    lr=0.1,
-    epochs=30,
+    optimizer=lambda parameters, lr: SGD(parameters, lr, momentum=0.9, weight_decay=1e-5),
+    lr=0.05,
+    epochs=40,
     schedule=lambda optimizer, epochs: CosineAnnealingLR(optimizer, epochs),
+    # Shifts by a pixel. Without them this network learns its training set by heart (99.9 %) and
+    # stays at 97.7 % on pictures that it has not seen.
+    augment=(RandomCrop(28, padding=1),),
 )
