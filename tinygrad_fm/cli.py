@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +57,21 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def command_line() -> str:
+    """How this program was called, as a reader would type it."""
+    return shlex.join(["python", "-m", "tinygrad_fm", *sys.argv[1:]])
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the package lies in, with a + if files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
 def train(options: argparse.Namespace) -> None:
     """Train a recipe, print its row, and write what was measured."""
     recipe = RECIPES[options.recipe].changed(
@@ -67,6 +84,7 @@ def train(options: argparse.Namespace) -> None:
     out = options.out or Path("out") / f"{recipe.name}-{recipe.dataset}-{options.seed}"
     draw([result], out)
     result.history.write_csv(out / "history.csv")
-    (out / "metrics.json").write_text(json.dumps(result.metrics(), indent=1) + "\n")
+    metrics = result.metrics() | {"command": command_line(), "commit": commit()}
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     print(table([result]))
     print(f"\nMetrics, history and pictures are in {out}/")
