@@ -1,5 +1,6 @@
 """Threads: the same bits for any number of them, and nothing global left changed."""
 
+import os
 import threading
 from collections import OrderedDict
 
@@ -141,3 +142,16 @@ def test_set_num_threads_says_what_it_wants():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         set_num_threads(0)
     assert tinygrad_fm.get_num_threads() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_gets_threads_of_its_own():
+    set_num_threads(2)
+    parallel_for(lambda i: None, 4)  # wakes the helpers of this process
+    child = os.fork()
+    if child == 0:
+        done = []
+        parallel_for(done.append, 4)
+        os._exit(0 if sorted(done) == [0, 1, 2, 3] else 1)
+    assert os.waitpid(child, 0)[1] == 0

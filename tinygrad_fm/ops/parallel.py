@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -25,7 +24,6 @@ def _available_cores() -> int:
 
 
 _threads = _available_cores()
-_in_worker = threading.local()
 
 
 def get_num_threads() -> int:
@@ -47,36 +45,89 @@ def set_num_threads(count: int) -> None:
     _threads = count
 
 
-@lru_cache(maxsize=1)
-def _pool(helpers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(helpers, thread_name_prefix="tinygrad_fm")
+class _Helper(threading.Thread):
+    """A thread that sleeps until it is given work.
+
+    Two bare locks wake it in a few microseconds, where a pool's queue and futures take thirty:
+    a small layer's matrix product takes no longer than that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="tinygrad_fm", daemon=True)
+        self.work: Callable[[], None] = lambda: None
+        self.error: BaseException | None = None
+        self.begin, self.end = threading.Lock(), threading.Lock()
+        self.begin.acquire()
+        self.end.acquire()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.begin.acquire()
+            try:
+                self.work()
+            except BaseException as error:  # raised again in the thread that gave the work
+                self.error = error
+            self.end.release()
+
+    def give(self, work: Callable[[], None]) -> None:
+        self.work, self.error = work, None
+        self.begin.release()
+
+    def wait(self) -> BaseException | None:
+        self.end.acquire()
+        return self.error
+
+
+class _Team:
+    """The helpers, and whether they are at work."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.helpers: list[_Helper] = []
+        self.busy = threading.Lock()
+
+    def of(self, size: int) -> list[_Helper]:
+        while len(self.helpers) < size:
+            self.helpers.append(_Helper())
+        return self.helpers[:size]
+
+
+_team = _Team()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_team.reset)  # threads don't survive a fork
 
 
 def parallel_for(body: Callable[[int], Any], count: int) -> None:
     """Run body(0), …, body(count - 1), each on some thread; an exception is raised here."""
     with one_blas_thread:
-        helpers = min(_threads, count) - 1
-        if helpers < 1 or getattr(_in_worker, "yes", False):
+        size = min(_threads, count) - 1
+        if size < 1 or not _team.busy.acquire(blocking=False):  # a loop within a loop
             for i in range(count):
                 body(i)
             return
         todo = iter(range(count))  # the GIL makes next() on it atomic
 
         def work() -> None:
-            _in_worker.yes = True
-            try:
-                for i in todo:
-                    body(i)
-            finally:
-                _in_worker.yes = False
+            for i in todo:
+                body(i)
 
-        pool = _pool(_threads - 1)
-        others = [pool.submit(work) for _ in range(helpers)]
+        errors: list[BaseException | None] = []
         try:
-            work()  # the calling thread works too
+            helpers = _team.of(size)
+            for helper in helpers:
+                helper.give(work)
+            try:
+                work()  # the calling thread works too
+            finally:
+                errors = [helper.wait() for helper in helpers]
         finally:
-            for other in others:
-                other.result()
+            _team.busy.release()
+        for error in errors:
+            if error is not None:
+                raise error
 
 
 # ------------------------------------------------------------------------------ BLAS's own threads
