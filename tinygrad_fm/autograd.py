@@ -21,6 +21,7 @@ import numpy as np
 
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import is_fresh
+from tinygrad_fm.ops.parallel import one_blas_thread
 
 Runner = Callable[[Function, Callable[..., Any], tuple, dict], Any]
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -95,6 +96,11 @@ def backward(root: Function, grad: np.ndarray, retain_graph: bool = False) -> No
     Raises:
         RuntimeError: if a part of the graph was already walked and released.
     """
+    with one_blas_thread:  # once, rather than for every matrix product
+        _walk(root, grad, retain_graph)
+
+
+def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
     waiting = [(-root.number, root)]
     gradients: dict[Function, tuple[np.ndarray, bool]] = {root: (grad, False)}
     while waiting:

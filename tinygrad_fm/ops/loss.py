@@ -29,12 +29,13 @@ class NLLLoss(Function):
         q, total = target_weights(target, log_p, weight, ignore_index, label_smoothing)
         self.save_for_backward(q, log_p)
         self.reduction, self.total = reduction, total
-        with np.errstate(invalid="ignore"):  # 0·ln 0 = 0
-            losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
+        losses = -np.multiply(q, log_p, where=q != 0, out=np.zeros_like(log_p)).sum(axis=-1)
         if reduction == "none":
             return losses
+        if reduction == "sum":
+            return losses.sum()
         with np.errstate(divide="ignore", invalid="ignore"):  # the mean over no target is NaN
-            return losses.sum() if reduction == "sum" else np.divide(losses.sum(), total)
+            return np.divide(losses.sum(), total)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         q, log_p = self.saved
@@ -72,17 +73,17 @@ def target_weights(
     q = (1 - ε)·w[t] at the target class t, plus ε/C·w[c] at every class c; 0 where ignored.
     A mean divides by Σ w[t], as PyTorch does.
     """
-    classes = like.shape[-1]
+    classes, labels = like.shape[-1], target.reshape(-1)
     w = np.ones(classes, like.real.dtype) if weight is None else weight
-    counted = target != ignore_index
-    t = np.where(counted, target, 0)
-    q = np.zeros(like.shape, like.real.dtype)
+    ignored = labels == ignore_index
+    labels = np.where(ignored, 0, labels)
+    q = np.zeros((len(labels), classes), like.real.dtype)
     if label_smoothing:
         q += (label_smoothing / classes) * w
-    at_target = np.take_along_axis(q, t[..., None], axis=-1)
-    np.put_along_axis(q, t[..., None], at_target + ((1 - label_smoothing) * w[t])[..., None], -1)
-    q *= counted[..., None]
-    return q, float((w[t] * counted).sum())
+    at_target = w[labels]
+    q[np.arange(len(labels)), labels] += (1 - label_smoothing) * at_target
+    q[ignored] = at_target[ignored] = 0
+    return q.reshape(like.shape), float(at_target.sum())
 
 
 class BCELoss(Function):
