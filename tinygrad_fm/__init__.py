@@ -32,6 +32,7 @@ from tinygrad_fm.creation import (
     zeros_like,
 )
 from tinygrad_fm.ops.parallel import get_num_threads, set_num_threads
+from tinygrad_fm.profiler import profile
 from tinygrad_fm.random import manual_seed
 from tinygrad_fm.tensor import Tensor, apply
 
