@@ -1,0 +1,1 @@
+"""NumPy against PyTorch on the same CPU: `python -m benchmarks --help`."""

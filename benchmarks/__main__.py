@@ -1,0 +1,103 @@
+"""The command line: `python -m benchmarks`, `… summary FILE…`, `… profile MODEL`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.chart import plot_ratios
+from benchmarks.summary import TITLES, describe, lines, tables, warning
+from tinygrad_fm import get_num_threads
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.profiling import profile_recipe
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    return options.action(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, and two commands beside measuring."""
+    top = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure NumPy against PyTorch on this machine.",
+    )
+    add = top.add_argument
+    add("--models", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="MODEL")
+    add("--batch-sizes", nargs="+", type=int, help="of training steps (default: 64 256)")
+    add("--threads", nargs="+", type=int, default=[get_num_threads()], help="one or more counts")
+    add("--repeats", type=int, help="turns of each contender (default: 30)")
+    add("--only", nargs="+", choices=TITLES, default=list(TITLES), metavar="SECTION",
+        help=", ".join(TITLES))  # fmt: skip
+    add("--json", type=Path, metavar="FILE", help="write all figures")
+    add("--chart", type=Path, metavar="FILE", help="draw the ratios")
+    add("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    top.set_defaults(action=measure)
+    commands = top.add_subparsers(metavar="COMMAND")
+
+    command = commands.add_parser("summary", help="Markdown tables of JSON files")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    command.add_argument("--chart", type=Path, metavar="FILE", help="draw the ratios")
+    command.set_defaults(action=summary)
+
+    command = commands.add_parser("profile", help="a model's cost, operation by operation")
+    command.add_argument("model", choices=RECIPES, metavar="MODEL", help=", ".join(RECIPES))
+    command.add_argument("--batch-size", type=int)
+    mode = command.add_mutually_exclusive_group()
+    mode.add_argument("--training", action="store_true", default=True)
+    mode.add_argument("--inference", action="store_false", dest="training")
+    command.set_defaults(action=profile)
+    return top
+
+
+def measure(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("torch") is None:
+        print("benchmarks needs PyTorch: pip install '.[reference]'", file=sys.stderr)
+        return 1
+    # Only here: everything else on this command line runs without PyTorch.
+    from benchmarks import measure as room
+    from benchmarks.settings import Settings
+
+    settings = Settings(
+        models=tuple(options.models),
+        batch_sizes=tuple(options.batch_sizes or ([8] if options.quick else [64, 256])),
+        threads=tuple(options.threads),
+        repeats=options.repeats or (3 if options.quick else 30),
+        quick=options.quick,
+    )
+    for file in filter(None, (options.json, options.chart)):
+        file.parent.mkdir(parents=True, exist_ok=True)  # now, not after ten minutes of measuring
+    results = room.measure(settings, tuple(options.only))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    show([results], options.chart)
+    return 0
+
+
+def summary(options: argparse.Namespace) -> int:
+    runs = [json.loads(file.read_text()) for file in options.files]
+    show(runs, options.chart, markdown=True)
+    return 0
+
+
+def show(runs: list, chart: Path | None, markdown: bool = False) -> None:
+    found = lines(runs)
+    parts = describe(runs[0]["machine"]), tables(found, markdown), warning(found)
+    print("\n\n".join(filter(None, parts)))
+    if chart:  # without single operations: there are too many of them
+        plot_ratios([line for line in found if line.section != "operation"], chart)
+
+
+def profile(options: argparse.Namespace) -> int:
+    print(profile_recipe(RECIPES[options.model], options.batch_size, options.training))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

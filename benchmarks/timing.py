@@ -1,0 +1,105 @@
+"""Interleaved timing, and ratios of what was measured side by side.
+
+A shared machine is slower in one minute than in the next. So the contenders take turns (A B A B …),
+each turn of A is compared with the turn of B right beside it, and the median of those ratios is
+what counts: whatever slows both down cancels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+WARM_UP = 3  # calls that are left out: they fetch memory, wake threads and choose algorithms
+# A turn lasts at least this long, in seconds, so that both work in the steady state of a training
+# loop even where one call takes microseconds.
+TURN = 0.02
+# PyTorch's OpenMP threads go on spinning for some milliseconds after their work is done, in wait
+# of more, and would take a core away from whoever comes next. `machine.py` measures it.
+PAUSE = 0.02
+RESAMPLES = 2000
+
+
+class Ratio(NamedTuple):
+    """The median of pairwise ratios, and its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]],
+    repeats: int,
+    turn: float = TURN,
+    pause: float = PAUSE,
+) -> dict[str, np.ndarray]:
+    """Let the contenders take `repeats` turns each; seconds per call and turn, (repeats,).
+
+    All make the same number of calls in a turn, and each turn begins after the same pause.
+    """
+    for call in contenders.values():
+        seconds_per_call(call, WARM_UP)
+    fastest = min(seconds_per_call(call, 1) for call in contenders.values())
+    calls = max(1, round(turn / fastest))
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, call in contenders.items():
+            time.sleep(pause)
+            times[name].append(seconds_per_call(call, calls))
+    return {name: np.array(seconds) for name, seconds in times.items()}
+
+
+def seconds_per_call(call: Callable[[], object], calls: int) -> float:
+    """The mean over some calls in a row."""
+    started = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - started) / calls
+
+
+def paired_ratio(a: np.ndarray, b: np.ndarray) -> Ratio:
+    """The median of a[i] / b[i] with its 95 % interval, by the percentile bootstrap.
+
+    Pairs are drawn again with replacement, 2,000 times; the interval holds the middle 95 % of the
+    medians. The seed is fixed: the same times give the same interval. (Efron 1979,
+    doi:10.1214/aos/1176344552.)
+    """
+    ratios = np.asarray(a) / np.asarray(b)
+    rng = np.random.default_rng(0)
+    drawn = ratios[rng.integers(len(ratios), size=(RESAMPLES, len(ratios)))]
+    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
+    return Ratio(float(np.median(ratios)), float(low), float(high))
+
+
+def compared(
+    times: Mapping[str, np.ndarray], unit: str = "ms", scale: float = 1e3
+) -> dict[str, Any]:
+    """The columns of a result: medians, and the ratio of "ours" to the best other contender.
+
+    `ratio_of_fastest` compares the single fastest turns of both. It says what a quiet machine
+    would: on a busy one PyTorch's threads wait for each other, and the median flatters us.
+
+    Args:
+        times: by contender: "ours", "torch" and perhaps "torch_channels_last".
+        unit: ends the names of the columns, as in `ours_ms`.
+        scale: how many of the unit there are in what `times` holds.
+    """
+    medians = {name: float(np.median(t)) for name, t in times.items()}
+    best = min((name for name in times if name != "ours"), key=medians.__getitem__)
+    ratio = paired_ratio(times["ours"], times[best])
+    columns: dict[str, Any] = {
+        f"{name}_{unit}": round(medians[name] * scale, 5) if name in times else None
+        for name in ("ours", "torch", "torch_channels_last")
+    }
+    fastest = times["ours"].min() / min(t.min() for name, t in times.items() if name != "ours")
+    return {
+        **columns,
+        "ratio": round(ratio.median, 4),
+        "ratio_low": round(ratio.low, 4),
+        "ratio_high": round(ratio.high, 4),
+        "ratio_of_fastest": round(float(fastest), 4),
+    }

@@ -1,0 +1,70 @@
+"""Training steps: zero_grad, forward, loss, backward, optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.settings import Job, Settings
+from benchmarks.sides import (
+    LEARNING_RATE,
+    Array,
+    Call,
+    batch,
+    in_layout,
+    layouts,
+    model_jobs,
+    our_model,
+    torch_model,
+    torch_optimizer,
+)
+from tinygrad_fm import Tensor, nn
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.reference.models import twin_loss
+
+
+def jobs(settings: Settings) -> Iterator[Job]:
+    return model_jobs(settings, settings.batch_sizes, contenders)
+
+
+def contenders(name: str, size: int) -> dict[str, Call]:
+    """Our step and PyTorch's in each layout, from the same weights on the same batch."""
+    images, labels = batch(size)
+    model = our_model(name)
+    theirs = {
+        layout: torch_step(name, model, images, labels, channels_last)
+        for layout, channels_last in layouts(model).items()
+    }
+    return {"ours": our_step(name, model, images, labels), **theirs}
+
+
+def our_step(name: str, model: nn.Module, images: Array, labels: Array) -> Call:
+    recipe = RECIPES[name]
+    optimizer = recipe.optimizer(model.parameters(), LEARNING_RATE)
+    x, targets = Tensor(images), Tensor(labels)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = recipe.loss(model(x), targets)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def torch_step(
+    name: str, ours: nn.Module, images: Array, labels: Array, channels_last: bool
+) -> Call:
+    model = torch_model(name, ours, channels_last)
+    optimizer = torch_optimizer(name, model)
+    loss_fn = twin_loss(name)
+    x, targets = in_layout(torch.tensor(images), channels_last), torch.tensor(labels)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_fn(model(x), targets)
+        loss.backward()
+        optimizer.step()
+
+    return step
