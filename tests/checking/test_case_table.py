@@ -69,7 +69,7 @@ def test_every_module_level_function_has_a_case():
     makers = {"tensor", "from_numpy", "zeros", "ones", "full", "zeros_like", "ones_like", "eye"}
     makers |= {"arange", "rand", "randn", "randint", "randperm", "manual_seed"}
     switches = {"no_grad", "enable_grad", "is_grad_enabled", "detect_anomaly"}
-    tools = {"gradcheck", "apply", "set_num_threads", "get_num_threads"}
+    tools = {"gradcheck", "apply", "profile", "set_num_threads", "get_num_threads"}
     assert functions - NAMES <= makers | switches | tools
 
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm import ops
-from tinygrad_fm.ops.conv import Geometry
+from tinygrad_fm.ops.conv import PLAIN, Geometry
 from tinygrad_fm.ops.pool import Window, adaptive_matrices, averaging_matrices
 from tinygrad_fm.random import default_generator
 from tinygrad_fm.tensor import Tensor, apply, as_tensor, floats, pair
 
 Size = int | tuple[int, int]
-PLAIN_3X3 = Geometry(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
 
 # -------------------------------------------------------------------------------- activations
 
@@ -137,7 +136,7 @@ def conv2d(
             f"padded image: {input.shape[2:]} with padding {geometry.padding}"
         )
     tensors = _same_dtype("conv2d", input, weight, *_given(bias))
-    if weight.shape[2:] == (3, 3) and geometry == PLAIN_3X3 and 0 not in input.shape:
+    if weight.shape[2:] == (3, 3) and geometry == PLAIN and 0 not in input.shape:
         return apply(ops.Conv3x3, *tensors)
     return apply(ops.Conv2d, *tensors, geometry=geometry)
 
@@ -244,12 +243,12 @@ def batch_norm(
     channels = {len(t) for t in (weight, bias, *(running or ())) if t is not None}
     if channels - {input.shape[1]}:
         raise ValueError(f"batch_norm has {channels.pop()} channels, got input {input.shape}")
+    tensors = _same_dtype("batch_norm", input, *_affine(input.shape[1:2], weight, bias))
     if training and input.numel() == input.shape[1]:
         raise ValueError(
             f"batch_norm in training needs more than one value per channel, got {input.shape}; "
             "use a larger batch or model.eval()"
         )
-    tensors = _same_dtype("batch_norm", input, *_affine(input.shape[1:2], weight, bias))
     return apply(
         ops.BatchNorm, *tensors, running=running, training=training, momentum=momentum, eps=eps
     )
@@ -436,12 +435,11 @@ def _same_dtype(what: str, *tensors: Tensor) -> tuple[Tensor, ...]:
     for t in tensors:
         if not isinstance(t, Tensor):
             raise TypeError(f"{what} takes tensors, got {type(t).__name__}; wrap it: tensor(x)")
-    dtypes = [t.dtype for t in tensors]
-    if any(d != dtypes[-1] for d in dtypes):
-        raise TypeError(
-            f"{what} needs one dtype for input and parameters, got "
-            f"{' and '.join(map(str, dtypes))}; convert with .float() or .double()"
-        )
+        if t.data.dtype != tensors[-1].data.dtype:
+            raise TypeError(
+                f"{what} needs one dtype for input and parameters, got "
+                f"{' and '.join(str(t.dtype) for t in tensors)}; convert with .float() or .double()"
+            )
     return tensors
 
 

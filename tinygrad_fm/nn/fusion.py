@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tinygrad_fm import ops
+from tinygrad_fm.autograd import is_grad_enabled
 from tinygrad_fm.nn.activation import MaxPool2d, ReLU
 from tinygrad_fm.nn.layers import BatchNorm2d, Conv2d
-from tinygrad_fm.tensor import Tensor, apply
+from tinygrad_fm.tensor import Tensor, apply, as_tensor
 
 
 def conv_block(layers: Sequence[Any], x: Tensor) -> tuple[Tensor, int] | None:
@@ -75,11 +78,15 @@ def _folded(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
 
     γ·(w∗x + b - μ)/σ + β = (γ/σ·w)∗x + γ/σ·(b - μ) + β
     """
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    shift = norm.bias - norm.running_mean * scale
-    if conv.bias is not None:
-        shift = shift + conv.bias * scale
-    return conv.weight * scale.reshape(-1, 1, 1, 1), shift
+    parameters: tuple[Any, ...] = (conv.weight, conv.bias, norm.weight, norm.bias)
+    if not is_grad_enabled():  # on plain arrays, which cost next to nothing
+        parameters = tuple(None if p is None else p.data for p in parameters)
+    weight, bias, gamma, beta = parameters
+    scale = gamma / np.sqrt(norm.running_var.data + norm.eps)
+    shift = beta - norm.running_mean.data * scale
+    if bias is not None:
+        shift = shift + bias * scale
+    return as_tensor(weight * scale.reshape(-1, 1, 1, 1)), as_tensor(shift)
 
 
 def _is_3x3(conv: Conv2d, x: Tensor) -> bool:
@@ -87,6 +94,7 @@ def _is_3x3(conv: Conv2d, x: Tensor) -> bool:
     layout = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
     return (
         layout in _PLAIN
+        and isinstance(x, Tensor)
         and x.ndim == 4
         and len(x.data) > 0
         and x.shape[1] == conv.in_channels

@@ -44,6 +44,9 @@ class Geometry(NamedTuple):
         return oh, ow
 
 
+PLAIN = Geometry(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)  # for a 3×3 kernel
+
+
 class Conv2d(Function):
     """y[n, o, i, j] = b[o] + Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k·d - p, j·s + l·d - p].
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.conv import PLAIN, correlate
 from tinygrad_fm.ops.conv3x3 import chunks_of, convolution
 from tinygrad_fm.ops.function import Function, Gradients
 from tinygrad_fm.ops.layout import as_hwnc
@@ -72,8 +73,10 @@ class ConvReLUPool(_Block):
     """
 
     def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
-        self.prepare(x, weight)
         shift = bias[0] if bias else np.zeros(len(weight), x.dtype)
+        if len(x) == 1 and not self.recording:
+            return self.single(x, weight, shift)
+        self.prepare(x, weight)
 
         def body(i: int) -> None:
             s = self.chunks[i]
@@ -89,6 +92,16 @@ class ConvReLUPool(_Block):
         y = self.out.transpose(2, 3, 0, 1)
         self.save_for_backward(x, weight, y)
         return y
+
+    @staticmethod
+    def single(x: np.ndarray, weight: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """One image, without a graph: so little work that the number of NumPy calls decides."""
+        h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+        y = correlate(x, weight, PLAIN, x.shape[2:])[:, :, :h, :w]
+        rows = np.maximum(y[:, :, 0::2], y[:, :, 1::2])
+        y = np.maximum(rows[..., 0::2], rows[..., 1::2])
+        y += shift[:, None, None]
+        return np.maximum(y, 0, out=y)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         hwnc = as_hwnc(grad)

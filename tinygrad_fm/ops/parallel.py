@@ -54,7 +54,7 @@ class _Helper(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="tinygrad_fm", daemon=True)
-        self.work: Callable[[], None] = lambda: None
+        self.work: Callable[[], None]
         self.error: BaseException | None = None
         self.begin, self.end = threading.Lock(), threading.Lock()
         self.begin.acquire()
@@ -68,15 +68,17 @@ class _Helper(threading.Thread):
                 self.work()
             except BaseException as error:  # raised again in the thread that gave the work
                 self.error = error
+            del self.work  # an idle helper keeps no arrays alive
             self.end.release()
 
     def give(self, work: Callable[[], None]) -> None:
-        self.work, self.error = work, None
+        self.work = work
         self.begin.release()
 
     def wait(self) -> BaseException | None:
         self.end.acquire()
-        return self.error
+        error, self.error = self.error, None
+        return error
 
 
 class _Team:

@@ -15,18 +15,9 @@ import numpy as np
 
 from tinygrad_fm.ops.memory import is_fresh
 
-
-class _Lock:
-    """How often one piece of memory is saved, and which array objects were made read-only."""
-
-    __slots__ = ("arrays", "count")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.arrays: list[np.ndarray] = []
-
-
-_locks: dict[int, _Lock] = {}  # by id of the array that owns the memory
+# By the id of the array that owns the memory: how often the memory is saved, then the arrays whose
+# flag was changed. (A plain list: this runs for nearly every operation.)
+_locks: dict[int, list] = {}
 
 
 class ReadOnly:
@@ -35,30 +26,29 @@ class ReadOnly:
     __slots__ = ("owners",)
 
     def __init__(self, arrays: tuple[np.ndarray, ...]) -> None:
-        self.owners = []
+        self.owners: list[np.ndarray] = []
         for array in arrays:
             base = array.base
             owner = base if isinstance(base, np.ndarray) else array
-            if not is_fresh(owner):
-                continue  # another library's memory
             lock = _locks.get(id(owner))
-            if lock is None:
-                if not owner.flags.writeable:
-                    continue  # read-only for good
-                lock = _locks[id(owner)] = _Lock()
-                owner.setflags(write=False)
-                lock.arrays.append(owner)
-            lock.count += 1
-            if array.flags.writeable:
-                array.setflags(write=False)
-                lock.arrays.append(array)
+            if lock is not None:
+                lock[0] += 1
+            else:
+                flags = owner.flags
+                if not flags.writeable or not is_fresh(owner):
+                    continue  # read-only for good, or another library's memory
+                flags.writeable = False
+                lock = _locks[id(owner)] = [1, owner]
+            if array is not owner and array.flags.writeable:
+                array.flags.writeable = False
+                lock.append(array)
             self.owners.append(owner)
 
     def __del__(self) -> None:
         for owner in self.owners:
             lock = _locks[id(owner)]
-            lock.count -= 1
-            if lock.count == 0:
+            lock[0] -= 1
+            if lock[0] == 0:
                 del _locks[id(owner)]
-                for array in lock.arrays:  # the owner first: a view follows its owner's flag
-                    array.setflags(write=True)
+                for i in range(1, len(lock)):  # the owner first: a view follows its owner's flag
+                    lock[i].flags.writeable = True

@@ -82,10 +82,11 @@ class Pad(Function):
 
 
 class Index(Function):
-    """y = x[index];  ∂L/∂x = g added up at the places it was read from."""
+    """y = x[index];  ∂L/∂x = g added up at the places it was read from. Saves arrays in index."""
 
     def forward(self, x: np.ndarray, index: tuple) -> np.ndarray:
         self.shape, self.index = x.shape, index
+        self.save_for_backward(*(i for i in index if isinstance(i, np.ndarray)))
         return x[index]
 
     def backward(self, grad: np.ndarray) -> Gradients:
@@ -98,13 +99,17 @@ class Index(Function):
 
 
 class Gather(Function):
-    """y[…, i, …] = x[…, index[…, i, …], …] along an axis;  ∂L/∂x = g added where x was read."""
+    """y[…, i, …] = x[…, index[…, i, …], …] along an axis;  ∂L/∂x = g added where x was read.
+
+    Saves index.
+    """
 
     def forward(self, x: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
         self.shape = x.shape
         places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
         places[axis] = index
         self.places = tuple(places)
+        self.save_for_backward(index)
         return x[self.places]
 
     def backward(self, grad: np.ndarray) -> Gradients:
