@@ -161,7 +161,7 @@ LOSSES: dict[str, Loss] = {
     "cnn-bn": F.cross_entropy,
 }
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sigmoid-mlp": partial(torch.optim.SGD, momentum=0.9),
+    "sigmoid-mlp": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-5),
     "mlp": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4),
     "cnn": partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4),
     "cnn-bn": torch.optim.Adam,
