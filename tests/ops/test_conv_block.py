@@ -145,3 +145,15 @@ def test_layers_are_left_alone_when_anything_is_special():
 def test_a_wrong_input_gets_the_layer_s_own_error():
     with pytest.raises(ValueError, match="expects 1 channels, got input"):
         layers(1, 2, False, dtype=np.float32)(Tensor(np.zeros((2, 3, 8, 8), np.float32)))
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 5)])
+def test_a_single_image_without_a_graph(norm, bias, height, width):
+    model = layers(3, 5, norm, bias)
+    model(Tensor(np.random.default_rng(7).standard_normal((4, 3, height, width))))
+    model.eval()
+    x = Tensor(np.random.default_rng(8).standard_normal((1, 3, height, width)))
+    with no_grad():
+        np.testing.assert_allclose(model(x).data, one_by_one(model, x).data, rtol=1e-10, atol=1e-12)

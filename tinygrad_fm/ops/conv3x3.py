@@ -134,14 +134,12 @@ def convolution(x: np.ndarray, weight: np.ndarray, need_x: bool) -> Winograd3x3 
     return Patches3x3(x, weight) if few else Winograd3x3(x, weight)
 
 
-def chunks_of(shape: tuple[int, ...]) -> list[slice]:
-    """A batch (N, C, H, W) cut into chunks whose working set stays in a core's own cache.
+IMAGES = 16  # of a chunk: few enough for a core's cache, many enough for long NumPy calls
 
-    By the batch's shape alone, so that sums over chunks don't depend on the number of threads.
-    """
-    n, _, h, w = shape
-    chunk = 8 if h * w > 64 else 16
-    return [slice(start, min(start + chunk, n)) for start in range(0, n, chunk)]
+
+def chunks_of(n: int) -> list[slice]:
+    """A batch cut into chunks, by its size alone."""
+    return [slice(start, min(start + IMAGES, n)) for start in range(0, n, IMAGES)]
 
 
 class Conv3x3(Function):
@@ -154,7 +152,7 @@ class Conv3x3(Function):
     def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
         self.save_for_backward(x, weight)
         conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
-        chunks = chunks_of(x.shape)
+        chunks = chunks_of(len(x))
         n, _, h, w = x.shape
         out = empty((h, w, n, len(weight)), x.dtype)
 
@@ -172,7 +170,7 @@ class Conv3x3(Function):
         return out.transpose(2, 3, 0, 1)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        conv, chunks = self.conv, chunks_of(grad.shape)
+        conv, chunks = self.conv, chunks_of(len(grad))
         hwnc = as_hwnc(grad)
         conv.start_backward(len(chunks))
 

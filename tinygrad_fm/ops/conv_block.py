@@ -29,7 +29,7 @@ class _Block(Function):
 
     def prepare(self, x: np.ndarray, weight: np.ndarray) -> None:
         self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
-        self.chunks = chunks_of(x.shape)
+        self.chunks = chunks_of(len(x))
         self.image = x.shape[2:]
         self.size = (x.shape[2] // 2, x.shape[3] // 2)  # after pooling
         self.odd = bool(x.shape[2] % 2 or x.shape[3] % 2)
