@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
-from tinygrad_fm.ops.layout import elementwise
+from tinygrad_fm.ops.layout import NUMBERS, elementwise
 from tinygrad_fm.ops.memory import empty_like
 
 
@@ -238,18 +238,23 @@ class ReLU(Function):
     """y = max(x, 0);  ∂L/∂x = g where y > 0, else 0 (0 at the kink, as in PyTorch). Saves y."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = empty_like(x)
-
-        def body(part: np.ndarray, out: np.ndarray) -> None:
-            # Against an array of zeros NumPy's loop is vectorised; against the number 0 it is not.
-            np.maximum(part, np.zeros_like(part), out=out)
-
-        elementwise(body, x, y)
+        if x.size <= NUMBERS:
+            y = np.asarray(np.maximum(x, 0))
+        else:
+            y = empty_like(x)
+            elementwise(self.rectify, x, y)
         self.save_for_backward(y)
         return y
 
+    @staticmethod
+    def rectify(x: np.ndarray, y: np.ndarray) -> None:
+        """Against an array of zeros NumPy's loop is vectorised; against the number 0 it is not."""
+        np.maximum(x, np.zeros_like(x), out=y)
+
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
+        if y.size <= NUMBERS:
+            return np.multiply(grad, y > 0)
         dx = empty_like(y)
         elementwise(lambda g, part, out: np.multiply(g, part > 0, out=out), grad, y, dx)
         return dx

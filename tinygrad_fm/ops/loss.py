@@ -25,11 +25,15 @@ class NLLLoss(Function):
         label_smoothing: float,
         reduction: str,
     ) -> np.ndarray:
-        log_p = self.log_probabilities(np.moveaxis(x, 1, -1))  # (N, C, d…) -> (N, d…, C)
+        last = x if x.ndim == 2 else np.moveaxis(x, 1, -1)  # (N, C, d…) -> (N, d…, C)
+        log_p = self.log_probabilities(last)
         q, total = target_weights(target, log_p, weight, ignore_index, label_smoothing)
         self.save_for_backward(q, log_p)
         self.reduction, self.total = reduction, total
-        losses = -np.multiply(q, log_p, where=q != 0, out=np.zeros_like(log_p)).sum(axis=-1)
+        losses = -np.einsum("...c, ...c -> ...", q, log_p)
+        if not np.isfinite(losses).all():
+            with np.errstate(invalid="ignore"):  # 0·ln 0 = 0
+                losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
         if reduction == "none":
             return losses
         if reduction == "sum":
@@ -41,7 +45,8 @@ class NLLLoss(Function):
         q, log_p = self.saved
         if self.reduction == "mean" and self.total != 0:  # over no target: 0, as in PyTorch
             grad = np.divide(grad, self.total)
-        return np.moveaxis(grad[..., None] * self.slope(q, log_p), -1, 1)
+        dx = grad[..., None] * self.slope(q, log_p)
+        return dx if dx.ndim == 2 else np.moveaxis(dx, -1, 1)
 
     def log_probabilities(self, x: np.ndarray) -> np.ndarray:
         return x
@@ -82,7 +87,8 @@ def target_weights(
         q += (label_smoothing / classes) * w
     at_target = w[labels]
     q[np.arange(len(labels)), labels] += (1 - label_smoothing) * at_target
-    q[ignored] = at_target[ignored] = 0
+    if ignored.any():
+        q[ignored] = at_target[ignored] = 0
     return q.reshape(like.shape), float(at_target.sum())
 
 

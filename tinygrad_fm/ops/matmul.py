@@ -66,7 +66,7 @@ class Linear(Function):
 
 COLUMNS = 196  # a block of a product: enough work for a thread to be worth waking
 SERIAL = 1 << 18  # multiplications below which BLAS itself stays on one thread
-PARALLEL = 1 << 21  # multiplications above which several threads pay
+PARALLEL = 1 << 23  # multiplications above which waking another thread pays
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
