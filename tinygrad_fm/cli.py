@@ -13,7 +13,8 @@ from pathlib import Path
 from tinygrad_fm.checking.table import print_table
 from tinygrad_fm.data import DataUnavailable
 from tinygrad_fm.demo import demo, draw, table
-from tinygrad_fm.recipes import RECIPES, run
+from tinygrad_fm.ops.parallel import get_num_threads, set_num_threads
+from tinygrad_fm.recipes import RECIPES, ExtractorError, run
 
 DATASETS = ("fashion-mnist", "mnist", "garments")
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.action(options)
-    except (DataUnavailable, FloatingPointError) as error:
+    except (DataUnavailable, ExtractorError, FloatingPointError) as error:
         print(f"tinygrad-fm: {error}", file=sys.stderr)
         return 1
     return 0
@@ -47,7 +48,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--batch-size", type=int)
     command.add_argument("--lr", type=float)
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--out", type=Path, help="folder for metrics, history and pictures")
+    command.add_argument("--threads", type=positive, help="by default one for each core")
+    command.add_argument(
+        "--extractor",
+        type=Path,
+        metavar="FILE",
+        help="the model.safetensors of a trained cnn-5conv",
+    )
+    command.add_argument("--out", type=Path, help="folder for weights, metrics and pictures")
     command.set_defaults(action=train)
 
     command = commands.add_parser(
@@ -55,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(action=lambda options: None if print_table() else sys.exit(1))
     return top
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def command_line() -> str:
@@ -73,18 +89,25 @@ def commit() -> str | None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a recipe, print its row, and write what was measured."""
+    """Train a recipe, print its row, and write its weights and what was measured."""
+    if options.threads:
+        set_num_threads(options.threads)
     recipe = RECIPES[options.recipe].changed(
         dataset=options.dataset,
         epochs=options.epochs,
         batch_size=options.batch_size,
         lr=options.lr,
     )
-    result = run(recipe, data_dir=options.data_dir, seed=options.seed)
+    result = run(recipe, data_dir=options.data_dir, seed=options.seed, extractor=options.extractor)
     out = options.out or Path("out") / f"{recipe.name}-{recipe.dataset}-{options.seed}"
     draw([result], out)
     result.history.write_csv(out / "history.csv")
-    metrics = result.metrics() | {"command": command_line(), "commit": commit()}
+    result.save_weights(out / "model.safetensors")
+    metrics = result.metrics() | {
+        "threads": get_num_threads(),
+        "command": command_line(),
+        "commit": commit(),
+    }
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     print(table([result]))
-    print(f"\nMetrics, history and pictures are in {out}/")
+    print(f"\nWeights, metrics, history and pictures are in {out}/")

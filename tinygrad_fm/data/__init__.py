@@ -1,7 +1,7 @@
 """Data sets, transforms of whole batches, and the loader that feeds a training loop."""
 
 from tinygrad_fm.data.catalog import MNIST, FashionMNIST, load
-from tinygrad_fm.data.dataset import ArrayDataset
+from tinygrad_fm.data.dataset import ArrayDataset, Dataset
 from tinygrad_fm.data.garments import Garments
 from tinygrad_fm.data.idx import IDXError, read_idx
 from tinygrad_fm.data.loader import DataLoader
@@ -15,6 +15,7 @@ from tinygrad_fm.data.transforms import (
     RandomHorizontalFlip,
     RandomRotation,
     ToFloat,
+    Transform,
 )
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Compose",
     "DataLoader",
     "DataUnavailable",
+    "Dataset",
     "FashionMNIST",
     "Garments",
     "IDXError",
@@ -32,6 +34,7 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomRotation",
     "ToFloat",
+    "Transform",
     "load",
     "locate",
     "read_idx",

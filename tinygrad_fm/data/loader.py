@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.data.dataset import ArrayDataset
+from tinygrad_fm.data.dataset import Dataset
 from tinygrad_fm.data.transforms import ToFloat, Transform
 from tinygrad_fm.random import default_generator
 from tinygrad_fm.tensor import Tensor
@@ -45,7 +45,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: ArrayDataset,
+        dataset: Dataset,
         batch_size: int = 1,
         shuffle: bool = False,
         drop_last: bool = False,

@@ -36,4 +36,5 @@ RECIPE = Recipe(
     lr=0.02,
     epochs=20,
     schedule=lambda optimizer, epochs: CosineAnnealingLR(optimizer, epochs),
+    must_reach=0.915,
 )

@@ -58,4 +58,5 @@ RECIPE = Recipe(
     lr=1e-3,
     epochs=20,
     schedule=lambda optimizer, epochs: CosineAnnealingLR(optimizer, epochs),
+    must_reach=0.925,
 )

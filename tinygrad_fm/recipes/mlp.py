@@ -35,4 +35,5 @@ RECIPE = Recipe(
     lr=0.03,
     epochs=30,
     schedule=lambda optimizer, epochs: CosineAnnealingLR(optimizer, epochs),
+    must_reach=0.89,
 )

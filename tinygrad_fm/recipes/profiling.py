@@ -25,6 +25,8 @@ def profile_recipe(
     pictures = Garments(size=batch_size or recipe.batch_size)
     images = Tensor((pictures.images / np.float32(127.5) - 1).astype(np.float32))
     labels = Tensor(pictures.labels)
+    if recipe.extractor is not None:
+        images = recipe.extractor.build().features(images).detach()
     model = recipe.build()
     optimizer = recipe.optimizer(model.parameters(), recipe.lr)
     model.train(training)

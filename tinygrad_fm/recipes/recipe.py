@@ -13,7 +13,7 @@ from tinygrad_fm.data.transforms import Transform
 from tinygrad_fm.nn import Module, Parameter
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.optim import Optimizer
-from tinygrad_fm.optim.lr_scheduler import LRScheduler
+from tinygrad_fm.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tinygrad_fm.tensor import Tensor
 
 
@@ -31,8 +31,14 @@ class Recipe:
         probabilities: outputs (N, 10) → class probabilities (N, 10), for pictures and reports.
         optimizer: (parameters, lr) → the optimizer.
         schedule: (optimizer, epochs) → a schedule stepped once an epoch, or None.
+        step_schedule: (optimizer, steps) → a schedule stepped after every batch, or None.
+        patience: training ends after so many epochs in a row without a better validation
+            accuracy; None: after `epochs`.
         augment: random transforms of the training images, before normalisation.
+        validation_fraction: the share of the training set that is held out for validation.
+        extractor: the recipe of a model whose `features(images)` are the inputs instead of images.
         published: the test accuracy that the source reports, if it does.
+        must_reach: the test accuracy that we ask of it, if we do.
     """
 
     name: str
@@ -47,12 +53,25 @@ class Recipe:
     epochs: int
     batch_size: int = 64
     schedule: Callable[[Optimizer, int], LRScheduler] | None = None
+    step_schedule: Callable[[Optimizer, int], LRScheduler] | None = None
+    patience: int | None = None
     augment: tuple[Transform, ...] = ()
+    validation_fraction: float = 0.1
+    extractor: Recipe | None = None
     published: float | None = None
+    must_reach: float | None = None
 
     def changed(self, **settings: Any) -> Recipe:
         """The recipe with other settings (epochs=5, lr=0.1, …); None keeps the recipe's own."""
         return replace(self, **{name: v for name, v in settings.items() if v is not None})
+
+
+def one_cycle(optimizer: Optimizer, steps: int) -> OneCycleLR:
+    """Up to the optimizer's own learning rate and down to nothing, in `steps` batches.
+
+    Smith and Topin (2017), Super-Convergence, https://arxiv.org/abs/1708.07120.
+    """
+    return OneCycleLR(optimizer, optimizer.param_groups[0]["lr"], total_steps=steps)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

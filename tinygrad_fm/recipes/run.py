@@ -16,10 +16,15 @@ import numpy as np
 from tinygrad_fm import data
 from tinygrad_fm.nn import Module
 from tinygrad_fm.random import manual_seed
+from tinygrad_fm.recipes.features import (
+    ExtractorError,
+    extract,
+    load_extractor,
+    save_weights,
+    training_facts,
+)
 from tinygrad_fm.recipes.recipe import Recipe
 from tinygrad_fm.train import EarlyStopping, EpochRow, History, Predictions, fit, metrics, predict
-
-VALIDATION_FRACTION = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ class Run:
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
+    def save_weights(self, path: Path) -> None:
+        """Write the kept weights as a safetensors file."""
+        save_weights(self.model, path, training_facts(self.recipe, self.seed))
+
     def metrics(self) -> dict[str, Any]:
         """What was trained and what came out, ready for JSON."""
         rows = metrics.classification_report(self.confusion)
@@ -59,6 +68,7 @@ class Run:
             "epochs": len(self.history),
             "batch_size": self.recipe.batch_size,
             "lr": self.recipe.lr,
+            "validation_fraction": self.recipe.validation_fraction,
             "parameters": self.parameters,
             "best_epoch": self.best.epoch,
             "train_accuracy": self.best.train_accuracy,
@@ -73,20 +83,37 @@ class Run:
 
 
 def run(
-    recipe: Recipe, *, data_dir: str | Path | None = None, seed: int = 0, progress: bool = True
+    recipe: Recipe,
+    *,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    extractor: Path | None = None,
+    progress: bool = True,
 ) -> Run:
     """Train a recipe and test it once. For other settings see `Recipe.changed`.
+
+    Args:
+        extractor: the weights of the recipe's extractor, as `save_weights` wrote them; without
+            them it is trained first.
 
     Raises:
         DataUnavailable: the data set can neither be found nor fetched.
         NonFiniteLossError: the loss became NaN or infinite.
+        ExtractorError: the extractor's weights don't fit the recipe and the seed.
     """
     train_set, test_set = data.load(recipe.dataset, data_dir)
-    train, validation, test = loaders(recipe, train_set, test_set, seed)
+    if recipe.extractor is not None:
+        source = _trained_extractor(recipe, data_dir, seed, extractor, progress)
+        train, validation, test = feature_loaders(recipe, source, train_set, test_set, seed)
+    elif extractor is not None:
+        raise ExtractorError(f"{recipe.name} is trained on images: it takes no extractor")
+    else:
+        train, validation, test = loaders(recipe, train_set, test_set, seed)
     manual_seed(seed)
     model = recipe.build()
     optimizer = recipe.optimizer(model.parameters(), recipe.lr)
-    keep_best = EarlyStopping(patience=recipe.epochs, monitor="val_accuracy")
+    schedule, step_schedule = recipe.schedule, recipe.step_schedule
+    keep_best = EarlyStopping(recipe.patience or recipe.epochs, monitor="val_accuracy")
     started = time.perf_counter()
     history = fit(
         model,
@@ -95,7 +122,8 @@ def run(
         train,
         validation,
         epochs=recipe.epochs,
-        scheduler=recipe.schedule(optimizer, recipe.epochs) if recipe.schedule else None,
+        scheduler=schedule and schedule(optimizer, recipe.epochs),
+        step_scheduler=step_schedule and step_schedule(optimizer, recipe.epochs * len(train)),
         early_stopping=keep_best,
         progress=progress,
     )
@@ -105,20 +133,68 @@ def run(
     return Run(recipe, seed, model, history, best, test_set, predictions, seconds)
 
 
+Loaders = tuple[data.DataLoader, data.DataLoader, data.DataLoader]
+
+
 def loaders(
     recipe: Recipe, train_set: data.ArrayDataset, test_set: data.ArrayDataset, seed: int
-) -> tuple[data.DataLoader, data.DataLoader, data.DataLoader]:
+) -> Loaders:
     """Training, validation and test batches, all normalised by the training images."""
-    kept, held_out = data.train_validation_split(train_set, VALIDATION_FRACTION, seed)
+    kept, held_out = data.train_validation_split(train_set, recipe.validation_fraction, seed)
     pixels = kept.images / np.float32(255)
     normalise = data.Normalize(float(pixels.mean()), float(pixels.std()))
     plain = data.Compose([data.ToFloat(), normalise])
     augmented = data.Compose([data.ToFloat(), *recipe.augment, normalise])
-    shuffling = np.random.default_rng(seed)
     return (
-        data.DataLoader(
-            kept, recipe.batch_size, shuffle=True, transform=augmented, generator=shuffling
-        ),
+        _shuffled(kept, recipe, augmented, seed),
         data.DataLoader(held_out, 500, transform=plain),
         data.DataLoader(test_set, 500, transform=plain),
     )
+
+
+def feature_loaders(
+    recipe: Recipe,
+    extractor: Module,
+    train_set: data.ArrayDataset,
+    test_set: data.ArrayDataset,
+    seed: int,
+) -> Loaders:
+    """The same batches as features of the images, which are computed once."""
+    features = [
+        extract(extractor, batches) for batches in loaders(recipe, train_set, test_set, seed)
+    ]
+    train, validation, test = features
+    return (
+        _shuffled(train, recipe, _as_they_are, seed),
+        data.DataLoader(validation, 500, transform=_as_they_are),
+        data.DataLoader(test, 500, transform=_as_they_are),
+    )
+
+
+def _trained_extractor(
+    recipe: Recipe, data_dir: str | Path | None, seed: int, weights: Path | None, progress: bool
+) -> Module:
+    """The extractor, from its file or trained now, on the images that `recipe` trains on."""
+    assert recipe.extractor is not None
+    same_images = recipe.extractor.changed(
+        dataset=recipe.dataset, validation_fraction=recipe.validation_fraction
+    )
+    if weights is not None:
+        return load_extractor(same_images, seed, weights)
+    return run(same_images, data_dir=data_dir, seed=seed, progress=progress).model
+
+
+def _shuffled(
+    dataset: data.Dataset, recipe: Recipe, transform: data.Transform, seed: int
+) -> data.DataLoader:
+    return data.DataLoader(
+        dataset,
+        recipe.batch_size,
+        shuffle=True,
+        transform=transform,
+        generator=np.random.default_rng(seed),
+    )
+
+
+def _as_they_are(features: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return features

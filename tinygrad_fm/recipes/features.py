@@ -1,0 +1,77 @@
+"""Features of a trained network as another model's inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tinygrad_fm import data
+from tinygrad_fm.nn import Module
+from tinygrad_fm.recipes.recipe import Recipe
+from tinygrad_fm.train import predict
+
+
+class ExtractorError(ValueError):
+    """A file of weights that can't serve as the extractor of a run."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What a network made of each image: features (N, F), called `images`, and labels (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def extract(model: Module, loader: data.DataLoader) -> FeatureSet:
+    """The features of every image of a loader, in its order, without dropout and graph."""
+    _, features, labels = predict(model.features, loader)
+    return FeatureSet(features, labels)
+
+
+def training_facts(recipe: Recipe, seed: int) -> dict[str, str]:
+    """What decides which images a network has been trained on."""
+    return {
+        "recipe": recipe.name,
+        "dataset": recipe.dataset,
+        "seed": str(seed),
+        "validation_fraction": str(recipe.validation_fraction),
+    }
+
+
+def save_weights(model: Module, path: Path, facts: dict[str, str]) -> None:
+    """Write the state dict as a safetensors file, with the facts of its training."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
+    save_file(arrays, path, facts)
+
+
+def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
+    """A trained model of `recipe` from a file of `save_weights`.
+
+    Raises:
+        ExtractorError: no such file, or trained on other images: with another seed, say. Then
+            images that this run holds out would be among those that the extractor has seen.
+    """
+    wanted = training_facts(recipe, seed)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ExtractorError(f"{path} is not a file of weights: {error}") from error
+    if found != wanted:
+        raise ExtractorError(
+            f"{path} holds weights of {found or 'unknown origin'}, but this run needs {wanted}: "
+            "the same images must be held out; take the model.safetensors of "
+            f"`python -m tinygrad_fm train {recipe.name} --dataset {recipe.dataset} --seed {seed}`"
+        )
+    model = recipe.build()
+    model.load_state_dict(arrays)
+    return model
