@@ -103,6 +103,7 @@ def backward(root: Function, grad: np.ndarray, retain_graph: bool = False) -> No
 def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
     waiting = [(-root.number, root)]
     gradients: dict[Function, tuple[np.ndarray, bool]] = {root: (grad, False)}
+    runner = mode.runner
     while waiting:
         node = heappop(waiting)[1]
         grad = gradients.pop(node)[0]
@@ -110,17 +111,17 @@ def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
             raise RuntimeError(_TWICE.format(name=node.name()))
         if node.retain is not None:
             _retain(node, grad)
-        if mode.runner is None:
+        if runner is None:
             results = node.backward(grad)
         else:
-            results = mode.runner(node, node.backward, (grad,), {})
+            results = runner(node, node.backward, (grad,), {})
         each = results if isinstance(results, tuple) else (results,)
         for edge, result in zip(node.edges, each):  # noqa: B905 — this loop is hot
             if edge is None or result is None:
                 continue
             # Fresh memory belongs to whoever receives it; a view or the upstream gradient
             # itself may have other readers.
-            owned = is_fresh(result) and result is not grad
+            owned = (result.base is None or is_fresh(result)) and result is not grad
             if not isinstance(edge, Function):
                 edge.accumulate_grad(result, owned)
             elif edge not in gradients:

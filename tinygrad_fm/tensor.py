@@ -27,6 +27,7 @@ from tinygrad_fm.promotion import result_type
 
 mode = autograd.mode  # bound here once: `apply` looks at it for every operation
 next_number = count(1).__next__
+new_tensor = object.__new__  # without `__init__` and its questions
 Scalar = int | float | bool | complex
 Flag = bool  # inside the class `bool` is the method
 Dim = int | Sequence[int] | None
@@ -48,19 +49,27 @@ def apply(operation: type[Function], *inputs: Tensor, **options: Any) -> Tensor:
     node = operation()
     recording = False
     if mode.recording:
-        node.needs_input_grad = needs = tuple([t._requires_grad for t in inputs])
+        # One loop for all that is asked of the inputs: comprehensions would cost twice as much.
+        arrays, needs, edges = [], [], []
+        for t in inputs:
+            arrays.append(t.data)
+            wants = t._requires_grad
+            needs.append(wants)
+            edges.append((t.grad_fn or t) if wants else None)
+        node.needs_input_grad = tuple(needs)
         recording = True in needs
-    arrays = [t.data for t in inputs]
+    else:
+        arrays = [t.data for t in inputs]
     if mode.runner is None:
         data = node.forward(*arrays, **options)
     else:
         data = mode.runner(node, node.forward, tuple(arrays), options)
-    result = Tensor.__new__(Tensor)
+    result = new_tensor(Tensor)
     result.data = data if type(data) is np.ndarray else np.asarray(data)
     result.grad = None
     result._requires_grad = recording
     if recording:
-        node.edges = tuple([(t.grad_fn or t) if t._requires_grad else None for t in inputs])
+        node.edges = edges
         node.number = next_number()
         node.output_shape = result.data.shape
         result.grad_fn = node

@@ -61,9 +61,10 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         result = self.forward(*inputs, **options)
-        for hook in list(self._forward_hooks.values()):
-            changed = hook(self, inputs, result)
-            result = result if changed is None else changed
+        if self._forward_hooks:
+            for hook in list(self._forward_hooks.values()):  # a hook may take itself off
+                changed = hook(self, inputs, result)
+                result = result if changed is None else changed
         return result
 
     def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> RemovableHandle:

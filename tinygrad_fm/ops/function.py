@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Function:
 
     needs_input_grad: tuple[bool, ...] = ()
     saved: tuple[np.ndarray, ...] = ()
-    edges: tuple[Any, ...] | None = None
+    edges: Sequence[Any] | None = None
     number: int = 0
     where: str | None = None  # the user's file and line; filled in under `detect_anomaly`
     retain: Any = None  # weak reference to the output, if it wants its gradient kept

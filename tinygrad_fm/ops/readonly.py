@@ -15,40 +15,40 @@ import numpy as np
 
 from tinygrad_fm.ops.memory import is_fresh
 
-# By the id of the array that owns the memory: how often the memory is saved, then the arrays whose
-# flag was changed. (A plain list: this runs for nearly every operation.)
+# By the id of the array that owns the memory: how often the memory is saved, that id, then the
+# arrays whose flag was changed, the owner first. (Plain lists: this runs for nearly every
+# operation.)
 _locks: dict[int, list] = {}
 
 
 class ReadOnly:
     """Keeps `arrays` (and the memory they are views of) read-only until it is deleted."""
 
-    __slots__ = ("owners",)
+    __slots__ = ("locks",)
 
     def __init__(self, arrays: tuple[np.ndarray, ...]) -> None:
-        self.owners: list[np.ndarray] = []
+        self.locks: list[list] = []
         for array in arrays:
             base = array.base
-            owner = base if isinstance(base, np.ndarray) else array
-            lock = _locks.get(id(owner))
+            owner = array if base is None or not isinstance(base, np.ndarray) else base
+            key = id(owner)
+            lock = _locks.get(key)
             if lock is not None:
                 lock[0] += 1
             else:
-                flags = owner.flags
-                if not flags.writeable or not is_fresh(owner):
+                if not owner.flags.writeable or not is_fresh(owner):
                     continue  # read-only for good, or another library's memory
-                flags.writeable = False
-                lock = _locks[id(owner)] = [1, owner]
+                owner.setflags(write=False)  # (half the time of `flags.writeable = False`)
+                lock = _locks[key] = [1, key, owner]
             if array is not owner and array.flags.writeable:
-                array.flags.writeable = False
+                array.setflags(write=False)
                 lock.append(array)
-            self.owners.append(owner)
+            self.locks.append(lock)
 
     def __del__(self) -> None:
-        for owner in self.owners:
-            lock = _locks[id(owner)]
+        for lock in self.locks:
             lock[0] -= 1
             if lock[0] == 0:
-                del _locks[id(owner)]
-                for i in range(1, len(lock)):  # the owner first: a view follows its owner's flag
-                    lock[i].flags.writeable = True
+                del _locks[lock[1]]
+                for array in lock[2:]:  # the owner first: a view follows its owner's flag
+                    array.setflags(write=True)
