@@ -68,9 +68,10 @@ def layouts(module: nn.Module) -> dict[str, bool]:
 def torch_model(name: str, model: nn.Module, channels_last: bool) -> torch.nn.Module:
     """The recipe's twin with our model's weights, its dropout PyTorch's own."""
     built = twin(name, model)
-    for i, layer in enumerate(built):
-        if isinstance(layer, MaskedDropout):
-            built[i] = torch.nn.Dropout(layer.p)
+    for parent in list(built.modules()):
+        for key, layer in parent.named_children():
+            if isinstance(layer, MaskedDropout):
+                setattr(parent, key, torch.nn.Dropout(layer.p))
     return in_layout(built, channels_last)
 
 

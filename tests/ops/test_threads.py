@@ -55,7 +55,10 @@ def general():
     )
 
 
-@pytest.mark.parametrize("name", [*RECIPES, "general"])
+NETWORKS = ("sigmoid-mlp", "mlp", "cnn", "cnn-bn", "mlp-deep", "cnn-5conv", "resnet")
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "general"])
 @pytest.mark.parametrize("blas_threads", [1, 2])
 def test_same_bits_on_one_two_and_four_threads(name, blas_threads):
     if name == "general":

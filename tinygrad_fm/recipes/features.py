@@ -66,12 +66,20 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ExtractorError(f"{path} is not a file of weights: {error}") from error
-    if found != wanted:
+    different = [
+        f"{fact} {found.get(fact, 'unknown')}, wanted {value}"
+        for fact, value in wanted.items()
+        if found.get(fact) != value
+    ]
+    if different:
         raise ExtractorError(
-            f"{path} holds weights of {found or 'unknown origin'}, but this run needs {wanted}: "
-            "the same images must be held out; take the model.safetensors of "
-            f"`python -m tinygrad_fm train {recipe.name} --dataset {recipe.dataset} --seed {seed}`"
+            f"{path} has {'; '.join(different)}: it may have been trained on images that this run "
+            "holds out. Take the model.safetensors of `python -m tinygrad_fm train "
+            f"{recipe.name} --dataset {recipe.dataset} --seed {seed}`"
         )
     model = recipe.build()
-    model.load_state_dict(arrays)
+    try:
+        model.load_state_dict(arrays)
+    except ValueError as error:
+        raise ExtractorError(f"{path}: {error}") from error
     return model

@@ -106,7 +106,9 @@ def run(
         source = _trained_extractor(recipe, data_dir, seed, extractor, progress)
         train, validation, test = feature_loaders(recipe, source, train_set, test_set, seed)
     elif extractor is not None:
-        raise ExtractorError(f"{recipe.name} is trained on images: it takes no extractor")
+        raise ExtractorError(
+            f"{recipe.name} is trained on images: it takes no extractor; leave it out"
+        )
     else:
         train, validation, test = loaders(recipe, train_set, test_set, seed)
     manual_seed(seed)

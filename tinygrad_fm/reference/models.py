@@ -1,4 +1,4 @@
-"""The four models of `tinygrad_fm.recipes`, written out in PyTorch: read the two side by side.
+"""The models of `tinygrad_fm.recipes`, written out in PyTorch: read the two side by side.
 
 A twin starts from the weights of our model and has the same loss and the same optimizer, so that
 any difference between the two is a difference between the libraries.
@@ -92,6 +92,100 @@ def cnn_bn(
     )
 
 
+def mlp_deep(hidden: tuple[int, ...] = (512, 256, 128), dropout: float = 0.2) -> nn.Sequential:
+    """Hidden layers of linear - BatchNorm - ReLU - dropout, ending in log-probabilities."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in pairwise((784, *hidden)):
+        layers += [
+            nn.Linear(inputs, outputs),
+            nn.BatchNorm1d(outputs),
+            nn.ReLU(),
+            MaskedDropout(dropout),
+        ]
+    return nn.Sequential(*layers, nn.Linear(hidden[-1], 10), nn.LogSoftmax(dim=1))
+
+
+def mlp_1hidden(inputs: int = 784, hidden: int = 128) -> nn.Sequential:
+    """inputs - hidden ReLU - 10, ending in scores."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+
+
+class FiveConvolutions(nn.Module):
+    """`features` makes `hidden` numbers of an image, `classifier` ten scores of those."""
+
+    def __init__(
+        self,
+        channels: tuple[int, int, int] = (32, 64, 128),
+        hidden: int = 256,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.features = nn.Sequential(
+            nn.Conv2d(1, first, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(second, second, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(second, third, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(third, third, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            MaskedDropout(dropout / 2),
+            nn.Linear(third * 3 * 3, hidden),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Sequential(MaskedDropout(dropout), nn.Linear(hidden, 10))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images))
+
+
+class BasicBlock(nn.Module):
+    """relu(residual(x) + shortcut(x))."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.residual(x) + self.shortcut(x))
+
+
+def resnet(channels: tuple[int, ...] = (16, 32, 64), blocks: int = 3) -> nn.Sequential:
+    """A convolution, stages of `blocks` basic blocks each, global average pooling, scores."""
+    first, last = channels[0], channels[-1]
+    stages: list[nn.Module] = [BasicBlock(first, first) for _ in range(blocks)]
+    for inputs, outputs in pairwise(channels):
+        stages += [BasicBlock(inputs, outputs, stride=2)]
+        stages += [BasicBlock(outputs, outputs) for _ in range(blocks - 1)]
+    return nn.Sequential(
+        nn.Conv2d(1, first, 3, padding=1, bias=False),
+        nn.BatchNorm2d(first),
+        nn.ReLU(),
+        *stages,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(last, 10),
+    )
+
+
 # -------------------------------------------------------------------------------- dropout
 
 
@@ -111,25 +205,26 @@ class MaskedDropout(nn.Module):
         return x * self.mask / (1 - self.p)
 
 
-def forward_with_masks(
-    model: tinygrad_fm.nn.Sequential, x: Tensor
-) -> tuple[Tensor, list[np.ndarray]]:
+def forward_with_masks(model: tinygrad_fm.nn.Module, x: Tensor) -> tuple[Tensor, list[np.ndarray]]:
     """Run our model; return its output and, for each dropout layer, what it kept.
 
-    The model is run in pieces that end with a dropout. An element of a piece's output is not zero
-    exactly if it was kept and was not zero before. The second condition does no harm: in these
-    models every dropout follows a ReLU (and perhaps max pooling), whose zeros stay zero and pass
-    no gradient, kept or not. So nothing has to be known about how and in which order of memory a
-    layer draws, or whether it is computed together with its neighbours.
+    An element of a dropout's output is not zero exactly if it was kept and was not zero before.
+    The second condition does no harm: in these models every dropout follows a ReLU (and perhaps
+    max pooling), whose zeros stay zero and pass no gradient, kept or not. So nothing has to be
+    known about how and in which order of memory a layer draws.
     """
-    masks = []
-    start = 0
-    for end, layer in enumerate(model, start=1):
-        if isinstance(layer, tinygrad_fm.nn.Dropout):
-            x = model[start:end](x)
-            masks.append(x.data != 0)
-            start = end
-    return model[start:](x), masks
+    masks: list[np.ndarray] = []
+
+    def record(layer: Any, inputs: tuple, output: Tensor) -> None:
+        masks.append(output.data != 0)
+
+    layers = [m for m in model.modules() if isinstance(m, tinygrad_fm.nn.Dropout)]
+    handles = [layer.register_forward_hook(record) for layer in layers]
+    try:
+        return model(x), masks
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def set_masks(twin: nn.Module, masks: Iterable[np.ndarray]) -> None:
@@ -148,27 +243,38 @@ def bernoulli_nll(probabilities: torch.Tensor, labels: torch.Tensor) -> torch.Te
     return F.binary_cross_entropy(probabilities, answers, reduction="sum") / len(labels)
 
 
-BUILDERS: dict[str, Callable[..., nn.Sequential]] = {
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "sigmoid-mlp": sigmoid_mlp,
     "mlp": mlp,
     "cnn": cnn,
     "cnn-bn": cnn_bn,
+    "cnn-2conv": cnn,
+    "cnn-3conv": cnn_bn,
+    "cnn-3conv-plus": cnn_bn,
+    "mlp-deep": mlp_deep,
+    "mlp-1hidden": mlp_1hidden,
+    "cnn-5conv": FiveConvolutions,
+    "features-mlp": partial(mlp_1hidden, inputs=256),
+    "resnet": resnet,
 }
-LOSSES: dict[str, Loss] = {
+LOSSES: dict[str, Loss] = dict.fromkeys(BUILDERS, F.cross_entropy) | {
     "sigmoid-mlp": bernoulli_nll,
     "mlp": F.nll_loss,
-    "cnn": F.cross_entropy,
-    "cnn-bn": F.cross_entropy,
+    "mlp-deep": F.nll_loss,
 }
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = dict.fromkeys(
+    BUILDERS, torch.optim.Adam
+) | {
     "sigmoid-mlp": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-5),
     "mlp": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4),
     "cnn": partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4),
-    "cnn-bn": torch.optim.Adam,
+    "mlp-1hidden": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-4),
+    "cnn-5conv": partial(torch.optim.AdamW, weight_decay=0.05),
+    "resnet": partial(torch.optim.SGD, momentum=0.9, weight_decay=5e-4, nesterov=True),
 }
 
 
-def twin(name: str, model: tinygrad_fm.nn.Module, **sizes: Any) -> nn.Sequential:
+def twin(name: str, model: tinygrad_fm.nn.Module, **sizes: Any) -> nn.Module:
     """The PyTorch model of a recipe, with a copy of our model's weights, buffers and dtype.
 
     `sizes` are those that our model was built with, if not the defaults.

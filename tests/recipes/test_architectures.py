@@ -1,0 +1,96 @@
+"""What the recipes build: sizes, features, and that each network can learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_fm import Tensor, manual_seed, nn, profile
+from tinygrad_fm.data import Garments
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
+
+PARAMETERS = {
+    "sigmoid-mlp": 101_770,
+    "mlp": 109_386,
+    "cnn": 421_642,
+    "cnn-bn": 241_994,
+    "cnn-2conv": 421_642,
+    "cnn-3conv": 241_994,
+    "cnn-3conv-plus": 241_994,
+    "mlp-deep": 569_226,
+    "mlp-1hidden": 101_770,
+    "cnn-5conv": 574_922,
+    "features-mlp": 34_186,
+    "resnet": 272_186,
+}
+
+
+def pictures(size: int) -> tuple[Tensor, Tensor]:
+    garments = Garments(size=size)
+    return Tensor((garments.images / 127.5 - 1).astype(np.float32)), Tensor(garments.labels)
+
+
+def inputs(name: str, images: Tensor) -> Tensor:
+    if RECIPES[name].extractor is None:
+        return images
+    return Tensor(np.random.default_rng(0).random((len(images), 256), np.float32))  # features
+
+
+def test_every_recipe_is_known():
+    assert list(RECIPES) == list(PARAMETERS)
+    assert all(RECIPES[name].name == name for name in RECIPES)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_and_outputs(name):
+    recipe = RECIPES[name]
+    model = recipe.build().eval()
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    images, _ = pictures(3)
+    outputs = model(inputs(name, images))
+    assert outputs.shape == (3, 10)
+    assert outputs.dtype == np.float32
+    probabilities = recipe.probabilities(outputs.detach().numpy())
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_learns_a_batch_by_heart(name):
+    manual_seed(1)
+    recipe = RECIPES[name]
+    model = recipe.build()
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0
+    images, labels = pictures(12)
+    x = inputs(name, images)
+    optimizer = recipe.optimizer(model.parameters(), recipe.lr)
+    for _ in range(1000):
+        optimizer.zero_grad()
+        loss = recipe.loss(model(x), labels)
+        if loss.item() < 0.01:
+            return
+        loss.backward()
+        optimizer.step()
+    pytest.fail(f"the loss is still {loss.item():.3f}")
+
+
+def test_features_are_what_the_classifier_sees():
+    model = FiveConvolutions(channels=(4, 6, 8), hidden=5).eval()
+    images, _ = pictures(4)
+    features = model.features(images)
+    assert features.shape == (4, 5)
+    np.testing.assert_array_equal(model.classifier(features).detach(), model(images).detach())
+
+
+def test_blocks_inside_a_model_of_our_own_are_fused():
+    model = FiveConvolutions(channels=(4, 6, 8), hidden=5)
+    with profile() as measured:
+        model(pictures(4)[0])
+    calls = {cost.name: 0 for cost in measured.operations}
+    for cost in measured.operations:
+        calls[cost.name] += cost.forward.calls
+    assert calls["ConvReLUPool"] == 3
+    assert calls["Conv3x3"] == 2
+    assert "MaxPool2d" not in calls
