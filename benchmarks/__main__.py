@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     add("--models", nargs="+", choices=MODELS, default=PARTS, metavar="MODEL")
     add("--batch-sizes", nargs="+", type=int, help="of training steps (default: 64 256)")
     add("--threads", nargs="+", type=int, default=[get_num_threads()], help="one or more counts")
-    add("--repeats", type=int, help="turns of each contender (default: 30)")
+    add("--repeats", type=int, help="turns of each contender (default: 20)")
     add("--only", nargs="+", choices=TITLES, default=list(TITLES), metavar="SECTION",
         help=", ".join(TITLES))  # fmt: skip
     add("--json", type=Path, metavar="FILE", help="write all figures")
@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace) -> int:
         models=tuple(options.models),
         batch_sizes=tuple(options.batch_sizes or ([8] if options.quick else [64, 256])),
         threads=tuple(options.threads),
-        repeats=options.repeats or (3 if options.quick else 30),
+        repeats=options.repeats or (3 if options.quick else 20),
         quick=options.quick,
     )
     for file in filter(None, (options.json, options.chart)):

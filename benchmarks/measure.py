@@ -29,7 +29,7 @@ def measure(settings: Settings, sections: tuple[str, ...]) -> dict[str, Any]:
     jobs = [(section, job) for section in sections for job in SECTIONS[section](settings)]
     results: dict[str, list[Row]] = {section: [] for section in sections}
     about = machine.describe(settings.threads)
-    with tqdm(jobs, file=sys.stderr, dynamic_ncols=True, unit="job") as bar:
+    with tqdm(jobs, file=sys.stderr, dynamic_ncols=True, unit="job", disable=None) as bar:
         for section, job in bar:
             bar.set_description(f"{section}: {job.label}")
             others = machine.Others()

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 WARM_UP = 3  # calls that are left out: they fetch memory, wake threads and choose algorithms
-# A turn lasts at least this long, in seconds, so that both work in the steady state of a training
-# loop even where one call takes microseconds.
-TURN = 0.02
+# A turn lasts about this long, in seconds: a training loop goes on for hours, so it is its steady
+# state that counts. (In turns of 0.02 s both are measured while the processor still changes over.)
+TURN = 0.25
 # PyTorch's OpenMP threads go on spinning for some milliseconds after their work is done, in wait
 # of more, and would take a core away from whoever comes next. `machine.py` measures it.
 PAUSE = 0.02
@@ -39,7 +39,8 @@ def interleaved(
 ) -> dict[str, np.ndarray]:
     """Let the contenders take `repeats` turns each; seconds per call and turn, (repeats,).
 
-    All make the same number of calls in a turn, and each turn begins after the same pause.
+    All make the same number of calls in a turn. Each turn begins after the same pause, and with a
+    call that is not counted: it finds the caches full of the other contender's numbers.
     """
     for call in contenders.values():
         seconds_per_call(call, WARM_UP)
@@ -49,6 +50,7 @@ def interleaved(
     for _ in range(repeats):
         for name, call in contenders.items():
             time.sleep(pause)
+            call()
             times[name].append(seconds_per_call(call, calls))
     return {name: np.array(seconds) for name, seconds in times.items()}
 
