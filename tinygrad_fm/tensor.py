@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from tinygrad_fm import autograd, ops
 from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.function import Function
+from tinygrad_fm.ops.memory import copy_of
 from tinygrad_fm.promotion import result_type
 
 mode = autograd.mode  # bound here once: `apply` looks at it for every operation
@@ -182,7 +183,7 @@ class Tensor:
     def accumulate_grad(self, grad: np.ndarray, owned: bool) -> None:
         """Add to `.grad`; memory that is not `owned` is copied, so that no two gradients share."""
         if self.grad is None:
-            self.grad = Tensor(grad if owned else grad.copy())
+            self.grad = Tensor(grad if owned else copy_of(grad))
         else:
             self.grad.data += grad
 

@@ -70,6 +70,14 @@ def empty_like(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
     return result.transpose(np.argsort(order)) if order != list(range(array.ndim)) else result
 
 
+def copy_of(array: np.ndarray) -> np.ndarray:
+    """A copy in the array's own memory layout (`array.copy()` would bring it into row-major order,
+    element by element)."""
+    result = empty_like(array)
+    result[...] = array
+    return result
+
+
 def is_fresh(array: np.ndarray) -> bool:
     """Whether the array was made whole, rather than being a view of another."""
     return array.base is None or isinstance(array.base, ctypes.Array)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.layout import as_hwnc
+from tinygrad_fm.ops.matmul import product
 from tinygrad_fm.ops.memory import empty, empty_like
 from tinygrad_fm.ops.parallel import parallel_for
 
@@ -127,10 +129,19 @@ class AveragePool2d(Function):
 
     def forward(self, x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         self.rows, self.columns = rows.astype(x.dtype), columns.astype(x.dtype)
-        return self.rows @ x @ self.columns.T  # (OH, H) @ (N, C, H, W) @ (W, OW)
+        return weighted_sums(x, self.rows, self.columns)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        return self.rows.T @ grad @ self.columns
+        return weighted_sums(grad, self.rows.T, self.columns.T)
+
+
+def weighted_sums(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """rows · x · columnsᵀ for each picture of x (N, C, H, W), as products of few, long matrices."""
+    n, c, h, w = x.shape
+    (oh, _), (ow, _) = rows.shape, columns.shape
+    y = product(columns, as_hwnc(x).reshape(h, w, n * c))  # (OW, W) @ (H, W, NC) -> (H, OW, NC)
+    y = product(rows, y.reshape(1, h, ow * n * c))  # (OH, H) @ (H, OW·NC) -> (OH, OW·NC)
+    return y.reshape(oh, ow, n, c).transpose(2, 3, 0, 1)
 
 
 def averaging_matrices(
