@@ -90,7 +90,8 @@ def measure(settings: Settings, case: Case, size: int, count: int) -> list[Row]:
             sides[name] = torch_side(case, module, x, channels_last)
         rows = []
         for direction, cost in zip(Side._fields, costs(sides["ours"].forward), strict=True):
-            times = settings.times({name: getattr(s, direction) for name, s in sides.items()})
+            calls = {name: getattr(side, direction) for name, side in sides.items()}
+            times = settings.times(calls, settings.operation_repeats)
             labels = {"operation": case.name, "direction": direction}
             figures = compared(times)
             speeds = speed(cost, figures["ours_ms"], peaks(count))

@@ -44,7 +44,14 @@ class Settings:
         """Of what takes minutes: whole processes and whole epochs."""
         return min(self.repeats, 1 if self.quick else 3)
 
-    def times(self, contenders: Mapping[str, Callable[[], object]]) -> dict[str, np.ndarray]:
+    @property
+    def operation_repeats(self) -> int:
+        """Of single operations, which are many."""
+        return max(1, self.repeats // 3)
+
+    def times(
+        self, contenders: Mapping[str, Callable[[], object]], repeats: int | None = None
+    ) -> dict[str, np.ndarray]:
         """Seconds per call, see `interleaved`."""
         turn, pause = (0.0, 0.0) if self.quick else (TURN, PAUSE)
-        return interleaved(contenders, self.repeats, turn, pause)
+        return interleaved(contenders, repeats or self.repeats, turn, pause)
