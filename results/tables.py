@@ -1,14 +1,20 @@
-"""Build the tables of README.md and RESULTS.md from the JSON files of the runs beside this file.
+"""Build the tables of results in README.md and RESULTS.md from the runs' JSON files.
 
     python results/tables.py
 
-One JSON file is one run of `python -m tinygrad_fm train RECIPE`: its `metrics.json`. Runs of one
-recipe on one data set with several seeds become one row, mean ± standard deviation.
+One JSON file is one run of `python -m tinygrad_fm train RECIPE`: its `metrics.json`. Runs whose
+commands differ in nothing but the seed (and the number of threads, or where files are) become one
+row, mean ± sample standard deviation.
 """
 
+from __future__ import annotations
+
 import json
+import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,49 +23,132 @@ from tinygrad_fm.report import format_table
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results: built by results/tables.py -->", "<!-- end of results -->"
+# Options of `train` that don't make it another experiment, each with its value.
+SAME_EXPERIMENT = re.compile(r" --(seed|threads|data-dir|extractor|out)[ =]('[^']*'|\S+)")
+
+Run = dict[str, Any]
 
 
-def rows() -> list[dict[str, object]]:
-    """One row for each recipe that has runs, in the order of the recipes."""
-    runs = defaultdict(list)
-    for path in sorted(HERE.glob("*.json")):
+def build(runs: Path, pages: Path) -> None:
+    """Put the tables of the runs in one folder into README.md and RESULTS.md of another."""
+    found = experiments(runs)
+    insert(pages / "README.md", markdown(map(short_row, found)))
+    insert(
+        pages / "RESULTS.md",
+        f"{markdown(map(full_row, found))}\n\n## Test accuracy by class, in %\n\n{by_class(found)}",
+    )
+
+
+def experiments(folder: Path) -> list[list[Run]]:
+    """The runs in a folder's JSON files, one list for each experiment, in the recipes' order.
+
+    Raises:
+        ValueError: two files hold the same experiment with the same seed.
+    """
+    found: dict[str, dict[int, Run]] = defaultdict(dict)
+    for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text())
-        runs[run["recipe"]].append(run)
-    return [row(RECIPES[name].published, runs[name]) for name in RECIPES if name in runs]
+        seeds = found[experiment(run)]
+        if run["seed"] in seeds:
+            raise ValueError(
+                f"{path.name}: there is another file of `{experiment(run)}` with seed "
+                f"{run['seed']}; keep one of the two"
+            )
+        seeds[run["seed"]] = run
+    names = list(RECIPES)
+    lists = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]
+    return sorted(lists, key=lambda runs: names.index(runs[0]["recipe"]))
 
 
-def row(published: float | None, runs: list[dict]) -> dict[str, object]:
+def experiment(run: Run) -> str:
+    """A run's command without the options that runs of one experiment may differ in."""
+    return SAME_EXPERIMENT.sub("", run["command"])
+
+
+def full_row(runs: list[Run]) -> dict[str, Any]:
+    """Everything about one experiment."""
     first = runs[0]
+    recipe = RECIPES[first["recipe"]]
     return {
-        "recipe": f"`{first['recipe']}`",
+        "recipe": f"`{recipe.name}`",
         "data": first["dataset"],
         "parameters": first["parameters"],
-        "epochs": first["epochs"],
-        "minutes": f"{np.mean([r['seconds'] for r in runs]) / 60:.1f}",
-        "train": percent([r["train_accuracy"] for r in runs]),
-        "validation": percent([r["validation_accuracy"] for r in runs]),
-        "test": "**" + percent([r["test_accuracy"] for r in runs]) + "**",
-        "source": None if published is None else f"{published:.1%}",
-        "seeds": len(runs),
-        "commit": " ".join(sorted({str(r["commit"]) for r in runs})),
-        "command": f"`{first['command'].partition(' --seed')[0].partition(' --out')[0]}`",
+        "epochs: best / run": f"{mean(runs, 'best_epoch'):.0f} / {mean(runs, 'epochs'):.0f}",
+        "minutes": f"{mean(runs, 'seconds') / 60:.1f}",
+        "threads": values(runs, "threads"),
+        "train": accuracy(runs, "train_accuracy"),
+        "validation": accuracy(runs, "validation_accuracy"),
+        "test": test_accuracy(runs, recipe.must_reach),
+        "source": share(recipe.published),
+        "must reach": share(recipe.must_reach),
+        "seeds": values(runs, "seed"),
+        "commit": values(runs, "commit"),
+        "command": f"`{experiment(first)}`",
     }
 
 
-def percent(values: list[float]) -> str:
-    mean = f"{100 * np.mean(values):.2f}"
-    return f"{mean} %" if len(values) == 1 else f"{mean} ± {100 * np.std(values, ddof=1):.2f} %"
+def short_row(runs: list[Run]) -> dict[str, Any]:
+    """What a README needs."""
+    full = full_row(runs)
+    columns = ("recipe", "data", "parameters", "minutes", "test", "source", "must reach")
+    return {column: full[column] for column in columns} | {"seeds": len(runs)}
 
 
-def insert(path: Path, table: str) -> None:
-    """Replace what stands between the two marks."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+def by_class(found: list[list[Run]]) -> str:
+    """One table for each data set, since their classes differ."""
+    rows = defaultdict(list)
+    for runs in found:
+        rows[runs[0]["dataset"]].append(class_row(runs))
+    return "\n\n".join(f"### {dataset}\n\n{markdown(rows[dataset])}" for dataset in rows)
+
+
+def class_row(runs: list[Run]) -> dict[str, str]:
+    """How many in a hundred images of each class are recognised: the class's recall."""
+    recalls = {
+        name: f"{100 * np.mean([run['per_class'][name]['recall'] for run in runs]):.1f}"
+        for name in runs[0]["per_class"]
+    }
+    return {"recipe": f"`{runs[0]['recipe']}`", **recalls}
+
+
+def mean(runs: list[Run], key: str) -> float:
+    return float(np.mean([run[key] for run in runs]))
+
+
+def values(runs: list[Run], key: str) -> str | None:
+    """All values that occur, in order of appearance; None if no run says."""
+    return ", ".join(dict.fromkeys(str(run[key]) for run in runs if key in run)) or None
+
+
+def accuracy(runs: list[Run], key: str) -> str:
+    """Mean ± sample standard deviation, in per cent."""
+    percents = [100 * run[key] for run in runs]
+    spread = f" ± {np.std(percents, ddof=1):.2f}" if len(runs) > 1 else ""
+    return f"{np.mean(percents):.2f}{spread} %"
+
+
+def test_accuracy(runs: list[Run], must_reach: float | None) -> str:
+    """In bold if it reaches what we ask of the recipe."""
+    text = accuracy(runs, "test_accuracy")
+    # 1e-9: a mean of floats may miss its last digit.
+    reached = must_reach is not None and mean(runs, "test_accuracy") > must_reach - 1e-9
+    return f"**{text}**" if reached else text
+
+
+def share(value: float | None) -> str | None:
+    return None if value is None else f"{100 * value:.4g} %"
+
+
+def markdown(rows: Iterable[dict[str, Any]]) -> str:
+    return format_table(list(rows), markdown=True)
+
+
+def insert(path: Path, text: str) -> None:
+    """Replace what stands between the two marks, each of which must be there once."""
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    table = format_table(rows(), markdown=True)
-    for name in ("README.md", "RESULTS.md"):
-        insert(HERE.parent / name, table)
-    print(table)
+    build(HERE, HERE.parent)
