@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_fm.report.table import format_table
+from tinygrad_fm.report.table import format_classes, format_table
+from tinygrad_fm.train import classification_report
 
 ROWS = [
     {"model": "mlp", "parameters": 109386, "test accuracy": 0.89126, "seconds": np.float32(9.5)},
@@ -70,3 +71,20 @@ def test_short_headers_stand_above_the_rule_and_short_cells_at_the_top():
 
 def test_nothing_to_show():
     assert format_table([]) == format_table([{}]) == ""
+
+
+def test_each_class_and_the_plain_means():
+    confusion = np.array([[8, 2], [0, 90]])  # the second class is nine times as large
+    table = format_classes(classification_report(confusion), ["Bag", "Coat"])
+    assert table.splitlines() == [
+        "class  precision  recall     f1  support",
+        "────────────────────────────────────────",
+        "Bag       100.0%   80.0%  88.9%       10",
+        "Coat       97.8%  100.0%  98.9%       90",
+        "mean       98.9%   90.0%  93.9%      100",
+    ]
+
+
+def test_other_classes_than_the_reports_are_an_error():
+    with pytest.raises(ValueError, match="3 classes needs as many names"):
+        format_classes(classification_report(np.eye(3, dtype=int)), ["Bag", "Coat"])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tinygrad_fm.report.style import MUTED, SERIES, new_figure, save, styled
+from tinygrad_fm.report.style import MUTED, SERIES, new_figure, percent, save, styled
 
 if TYPE_CHECKING:
     from tinygrad_fm.train import History
@@ -60,7 +60,7 @@ def plot_history(
         axes.grid(axis="y")
     loss, accuracy = figure.axes
     loss.set_ylim(bottom=0)
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+    accuracy.yaxis.set_major_formatter(percent)
     # Curves that fall leave room above, curves that rise leave room below.
     loss.legend(handles=_line_styles(named), loc="upper right")
     accuracy.legend(handles=_models(named), loc="lower right", handletextpad=0.2)

@@ -61,6 +61,11 @@ styled = rc_context(
 )
 
 
+def percent(share: float, _: float) -> str:
+    """A number on an axis, as matplotlib wants it told: 0.925 → "92.5%"."""
+    return f"{100 * share:.4g}%"
+
+
 def new_figure(height: float, **layout: Any) -> Figure:
     """An empty figure of the common width and the given height in inches, with air around it.
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinygrad_fm.train import ClassMetrics
 
 WIDTH = 80
 GAP = "  "
@@ -40,6 +44,27 @@ def format_table(
     cells = [[_text(row.get(name), formats.get(name)) for name in columns] for row in rows]
     right = [all(_is_numeric(row.get(name)) for row in rows) for name in columns]
     return _markdown(columns, cells, right) if markdown else _plain(columns, cells, right)
+
+
+def format_classes(
+    report: Sequence[ClassMetrics], classes: Sequence[str], markdown: bool = False
+) -> str:
+    """Precision, recall, F1 and support of each class, and below them their plain means.
+
+    Args:
+        report: what `train.classification_report` returns.
+        classes: the names, in the same order.
+
+    Raises:
+        ValueError: another number of classes than the report's.
+    """
+    if len(report) != len(classes):
+        raise ValueError(f"a report on {len(report)} classes needs as many names, got {classes}")
+    rows = [{"class": c, **asdict(row)} for c, row in zip(classes, report, strict=True)]
+    shares = ("precision", "recall", "f1")
+    mean = {name: sum(getattr(row, name) for row in report) / len(report) for name in shares}
+    rows.append({"class": "mean", **mean, "support": sum(row.support for row in report)})
+    return format_table(rows, dict.fromkeys(shares, ".1%"), markdown)
 
 
 def _text(value: Any, spec: str | None) -> str:
