@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tinygrad_fm.recipes import RECIPES, Run, run
-from tinygrad_fm.report import format_table, plot_confusion, plot_history, plot_predictions
+from tinygrad_fm.report import format_comparison, plot_confusion, plot_history, plot_predictions
 
 # Epochs and learning rates for 9,000 small pictures: chosen on the validation set, so that all
 # four together stay under three minutes on two cores.
@@ -32,22 +32,9 @@ def demo(out: Path, seed: int = 0) -> list[Run]:
     return runs
 
 
-def table(runs: list[Run], markdown: bool = False) -> str:
+def table(runs: list[Run]) -> str:
     """One row a run; training accuracy is that of the kept epoch, dropout included."""
-    rows = [
-        {
-            "model": r.recipe.name,
-            "parameters": r.parameters,
-            "epochs": len(r.history),
-            "train": r.best.train_accuracy,
-            "validation": r.best.val_accuracy,
-            "test": r.test_accuracy,
-            "seconds": r.seconds,
-        }
-        for r in runs
-    ]
-    percent = dict.fromkeys(("train", "validation", "test"), ".1%")
-    return format_table(rows, {**percent, "seconds": ".1f"}, markdown)
+    return format_comparison({r.recipe.name: r.metrics() for r in runs})
 
 
 def draw(runs: list[Run], out: Path) -> None:

@@ -32,18 +32,17 @@ RING: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": "whit
 FORMATS = {**dict.fromkeys(("train", "validation", "test"), ".1%"), "seconds": ".1f"}
 
 
-def format_comparison(metrics: Mapping[str, Metrics], markdown: bool = False) -> str:
+def format_comparison(metrics: Mapping[str, Metrics]) -> str:
     """A table with one row a model.
 
     Args:
         metrics: by model name; those of COLUMNS that are there are shown.
-        markdown: write a Markdown table.
     """
     rows = [
         {"model": name, **{COLUMNS[key]: values[key] for key in COLUMNS if key in values}}
         for name, values in metrics.items()
     ]
-    return format_table(rows, FORMATS, markdown)
+    return format_table(rows, FORMATS)
 
 
 @styled

@@ -46,9 +46,7 @@ def format_table(
     return _markdown(columns, cells, right) if markdown else _plain(columns, cells, right)
 
 
-def format_classes(
-    report: Sequence[ClassMetrics], classes: Sequence[str], markdown: bool = False
-) -> str:
+def format_classes(report: Sequence[ClassMetrics], classes: Sequence[str]) -> str:
     """Precision, recall, F1 and support of each class, and below them their plain means.
 
     Args:
@@ -64,7 +62,7 @@ def format_classes(
     shares = ("precision", "recall", "f1")
     mean = {name: sum(getattr(row, name) for row in report) / len(report) for name in shares}
     rows.append({"class": "mean", **mean, "support": sum(row.support for row in report)})
-    return format_table(rows, dict.fromkeys(shares, ".1%"), markdown)
+    return format_table(rows, dict.fromkeys(shares, ".1%"))
 
 
 def _text(value: Any, spec: str | None) -> str:

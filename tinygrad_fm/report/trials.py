@@ -38,7 +38,7 @@ class Trial:
     parameters: Mapping[str, float | str]
 
 
-def format_trials(trials: Sequence[Trial], markdown: bool = False) -> str:
+def format_trials(trials: Sequence[Trial]) -> str:
     """A table of the trials: complete ones first, the best on top."""
     order = sorted(trials, key=lambda t: (t.state != "complete", -(t.accuracy or 0), t.number))
     rows = [
@@ -51,7 +51,7 @@ def format_trials(trials: Sequence[Trial], markdown: bool = False) -> str:
         }
         for t in order
     ]
-    return format_table(rows, {"validation": ".2%"}, markdown)
+    return format_table(rows, {"validation": ".2%"})
 
 
 def format_settings(parameters: Mapping[str, float | str]) -> str:
