@@ -1,6 +1,6 @@
 """Layers, losses and models: PyTorch's `torch.nn`."""
 
-from tinygrad_fm.nn import functional, init, utils
+from tinygrad_fm.nn import functional, init, prune, utils
 from tinygrad_fm.nn.activation import (
     ELU,
     GELU,
@@ -77,5 +77,6 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "prune",
     "utils",
 ]
