@@ -15,6 +15,7 @@ from tinygrad_fm.data import DataUnavailable
 from tinygrad_fm.demo import demo, draw, table
 from tinygrad_fm.ops.parallel import get_num_threads, set_num_threads
 from tinygrad_fm.recipes import RECIPES, ExtractorError, run
+from tinygrad_fm.tune import TuneError, add_command
 
 DATASETS = ("fashion-mnist", "mnist", "garments")
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.action(options)
-    except (DataUnavailable, ExtractorError, FloatingPointError) as error:
+    except (DataUnavailable, ExtractorError, FloatingPointError, TuneError) as error:
         print(f"tinygrad-fm: {error}", file=sys.stderr)
         return 1
     return 0
@@ -57,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--out", type=Path, help="folder for weights, metrics and pictures")
     command.set_defaults(action=train)
+
+    add_command(commands, DATASETS)
 
     command = commands.add_parser(
         "gradcheck", help="check the derivatives of every operation, layer and loss"

@@ -7,12 +7,13 @@ from tinygrad_fm.report.predictions import plot_predictions
 from tinygrad_fm.report.projection import pca, plot_projection
 from tinygrad_fm.report.pruning import plot_sparsity
 from tinygrad_fm.report.table import format_classes, format_table
-from tinygrad_fm.report.trials import Trial, format_trials, plot_trials
+from tinygrad_fm.report.trials import Trial, format_settings, format_trials, plot_trials
 
 __all__ = [
     "Trial",
     "format_classes",
     "format_comparison",
+    "format_settings",
     "format_table",
     "format_trials",
     "pca",

@@ -1,0 +1,134 @@
+"""The search: what is tried, kept, resumed and shared; optuna is there only if it is asked for."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from tinygrad_fm import Tensor, manual_seed, tune
+from tinygrad_fm.cli import main
+from tinygrad_fm.optim import SGD
+from tinygrad_fm.recipes import RECIPES
+
+ROOT = Path(__file__).parents[1]
+TINY = ["tune", "mlp-1hidden", "--dataset", "garments", "--epochs", "1"]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "trials.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_three_trials_are_reported_and_a_second_call_adds_two(tmp_path, capsys):
+    arguments = [*TINY, "--out", str(tmp_path), "--trials"]
+    assert main([*arguments, "3"]) == 0
+    first = rows(tmp_path)
+    assert [row["trial"] for row in first] == ["0", "1", "2"]
+    assert max(float(row["validation_accuracy"]) for row in first) > 0.5
+    assert (tmp_path / "trials.png").stat().st_size > 1000
+    assert "lr " in capsys.readouterr().out
+
+    assert main([*arguments, "2"]) == 0
+    resumed = rows(tmp_path)
+    assert len(resumed) == 5
+    tried = ("optimizer", "schedule", "hidden")
+    assert [[row[name] for name in tried] for row in resumed[:3]] == [
+        [row[name] for name in tried] for row in first
+    ]
+    rates = {next(v for k, v in row.items() if k.startswith("lr ") and v) for row in resumed}
+    assert len(rates) == 5  # it does not begin its random numbers again
+    output, progress = capsys.readouterr()
+    assert output.count("complete") == 5
+    assert progress.count("trial ") == 2
+
+    assert main([*TINY[:-1], "2", "--out", str(tmp_path)]) == 1  # other epochs: another study
+    assert "has epochs 1, wanted 2" in capsys.readouterr().err
+
+
+def test_two_workers_share_a_storage(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    command = [sys.executable, "-m", "tinygrad_fm", *TINY, "--storage", url, "--trials", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    workers = [
+        subprocess.Popen(
+            [*command, "--out", tmp_path / name], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for name in ("one", "two")
+    ]
+    for worker in workers:
+        _, errors = worker.communicate()
+        assert worker.returncode == 0, errors
+        assert errors.count("trial ") == 2
+    last = max((rows(tmp_path / name) for name in ("one", "two")), key=str)
+    assert [row["trial"] for row in last] == ["0", "1", "2", "3"]
+    assert len({tuple(row.values())[4:] for row in last}) == 4  # nobody repeats the other's
+    assert not (tmp_path / "one" / "trials.db").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "features-mlp"])
+def test_what_is_suggested_for_a_recipe_can_be_built(name):
+    """Every width and dropout reaches the model, and everything else stays the recipe's."""
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
+    recipe = tune.suggest(trial, RECIPES[name])
+    manual_seed(0)
+    model = recipe.build()
+    images = Tensor(np.zeros((2, 1, 28, 28), np.float32))
+    assert model.eval()(images).shape == (2, 10)
+    optimizer = recipe.optimizer(model.parameters(), recipe.lr)
+    for schedule in filter(None, (recipe.schedule, recipe.step_schedule)):
+        schedule(optimizer, 10).step()
+    sizes = {size for tensor in model.state_dict().values() for size in tensor.shape}
+    widths = {v for k, v in trial.params.items() if k.startswith(("hidden", "channels"))}
+    assert {width for width in widths if isinstance(width, int)} <= sizes
+    rates = {v for k, v in trial.params.items() if "dropout" in k}
+    found = {layer.p for layer in model.modules() if type(layer).__name__ == "Dropout"}
+    assert rates <= found
+    assert (recipe.augment, recipe.loss) == (RECIPES[name].augment, RECIPES[name].loss)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_rate_that_explodes_is_an_answer(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tune, "OPTIMIZERS", {"sgd": (SGD, 1e30, 1e31)})
+    assert main([*TINY, "--trials", "1", "--out", str(tmp_path)]) == 0
+    assert [(row["state"], row["validation_accuracy"]) for row in rows(tmp_path)] == [
+        ("pruned", "")
+    ]
+    assert not (tmp_path / "trials.png").exists()
+    assert "pruned" in capsys.readouterr().out
+
+
+def test_without_optuna_the_command_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main([*TINY, "--out", str(tmp_path / "new")]) == 1
+    assert capsys.readouterr().err.endswith("python -m pip install 'optuna>=4'\n")
+    assert not (tmp_path / "new").exists()
+
+
+def test_optuna_is_imported_by_a_search_alone():
+    code = "import sys, tinygrad_fm.tune, tinygrad_fm.cli; sys.exit('optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--trials", "0"], "at least 1 trial, got 0"),
+        (["--storage", "nonsense"], "the storage of trials can't be opened"),
+        (["--storage", "sqlite:////no/such/folder/x.db"], "the storage of trials can't be opened"),
+    ],
+)
+def test_what_cannot_be_searched_is_an_error(change, message, tmp_path, capsys):
+    assert main([*TINY, "--out", str(tmp_path), *change]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_recipe_on_features_names_the_other(tmp_path, capsys):
+    assert main(["tune", "features-mlp", "--dataset", "garments", "--out", str(tmp_path)]) == 1
+    assert "learns from the features of cnn-5conv" in capsys.readouterr().err

@@ -1,0 +1,317 @@
+"""A search for a recipe's hyperparameters by optuna, which the extra `tune` installs.
+
+Every trial trains the recipe with other settings and is judged by its best validation accuracy; the
+test set stays unread. Trials that fall behind the median of those before them are given up early.
+They are kept in a database: a search goes on where it ended, and several workers, on one machine or
+on many, share a search by naming the same storage.
+
+Akiba et al. (2019), Optuna: A Next-generation Hyperparameter Optimization Framework,
+https://arxiv.org/abs/1907.10902.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import inspect
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_fm import data
+from tinygrad_fm.nn import Parameter
+from tinygrad_fm.optim import SGD, Adam, AdamW, Optimizer
+from tinygrad_fm.optim.lr_scheduler import CosineAnnealingLR
+from tinygrad_fm.random import manual_seed
+from tinygrad_fm.recipes import RECIPES, Recipe
+from tinygrad_fm.recipes.recipe import one_cycle
+from tinygrad_fm.recipes.run import loaders
+from tinygrad_fm.report import Trial, format_settings, format_trials, plot_trials
+from tinygrad_fm.train import EarlyStopping, History, NonFiniteLossError, fit
+
+if TYPE_CHECKING:
+    import optuna
+
+Factory = Callable[[Iterable[Parameter], float], Optimizer]
+
+# Each with the range of learning rates that is searched: their steps differ in size.
+OPTIMIZERS: dict[str, tuple[Factory, float, float]] = {
+    "sgd": (lambda p, lr: SGD(p, lr, momentum=0.9, weight_decay=1e-4), 1e-3, 2e-1),
+    "adam": (lambda p, lr: Adam(p, lr), 1e-4, 1e-2),
+    "adamw": (lambda p, lr: AdamW(p, lr, weight_decay=0.05), 1e-4, 1e-2),
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {},
+    "cosine": {"schedule": lambda optimizer, epochs: CosineAnnealingLR(optimizer, epochs)},
+    "one-cycle": {"step_schedule": one_cycle},
+}
+WIDTHS = ("hidden", "channels")  # arguments of a recipe's `build`: from half to twice its own
+STATES = {"complete": "complete", "pruned": "pruned", "running": "running", "fail": "failed"}
+
+
+class TuneError(RuntimeError):
+    """A search that can't be made: optuna is missing, or the storage is of no use."""
+
+
+def search(
+    recipe: Recipe,
+    out: Path,
+    *,
+    data_dir: str | Path | None = None,
+    trials: int = 20,
+    storage: str | None = None,
+    study: str | None = None,
+    seed: int = 0,
+) -> list[Trial]:
+    """Make `trials` more trials, and report on all that the study has.
+
+    Args:
+        recipe: with its data set and epochs, see `Recipe.changed`.
+        out: folder for trials.csv, trials.png and, without `storage`, the database trials.db.
+        trials: how many this call adds; each of several workers adds its own.
+        storage: the URL of a database, such as "postgresql://host/name".
+        study: the search's name in the storage; by default the recipe's and the data set's.
+        seed: of the split and of every training. The settings that trial number n tries follow
+            from it, n and the trials before.
+
+    Returns:
+        All trials of the study, in the order of their numbers.
+
+    Raises:
+        TuneError: optuna is missing, the storage can't be opened, or the study is of another kind.
+        DataUnavailable: the data set can neither be found nor fetched.
+    """
+    _require_optuna()
+    import optuna
+
+    if trials < 1:
+        raise TuneError(f"a search needs at least 1 trial, got {trials}")
+    if recipe.extractor is not None:
+        raise TuneError(
+            f"{recipe.name} learns from the features of {recipe.extractor.name}: search for the "
+            f"settings of that recipe, or train {recipe.name} with other ones by hand"
+        )
+    datasets = data.load(recipe.dataset, data_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    url = storage or f"sqlite:///{out / 'trials.db'}"
+    found = _open(url, study or f"{recipe.name}-{recipe.dataset}", recipe, seed)
+
+    def objective(trial: optuna.Trial) -> float:
+        # A sampler for each trial: a resumed search, or a second worker, that began with the seed
+        # of the first would repeat its trials.
+        mixed = np.random.SeedSequence([seed, trial.number]).generate_state(1)
+        trial.study.sampler = optuna.samplers.TPESampler(seed=int(mixed[0]), multivariate=False)
+        return _accuracy(trial, suggest(trial, recipe), datasets, seed)
+
+    found.optimize(objective, trials, callbacks=[_tell])
+    made = [_trial(frozen) for frozen in found.get_trials()]
+    logarithmic = {
+        name
+        for frozen in found.get_trials()
+        for name, distribution in frozen.distributions.items()
+        if getattr(distribution, "log", False)
+    }
+    write_csv(made, out / "trials.csv")
+    if any(trial.state == "complete" for trial in made):
+        plot_trials(made, out / "trials.png", logarithmic)
+    return made
+
+
+def suggest(trial: optuna.Trial, recipe: Recipe) -> Recipe:
+    """The recipe with the settings that this trial shall try.
+
+    Optimizer, learning rate and schedule; of the arguments of `recipe.build` the widths (`hidden`,
+    `channels`) and everything called dropout.
+    """
+    name = trial.suggest_categorical("optimizer", list(OPTIMIZERS))
+    optimizer, low, high = OPTIMIZERS[name]
+    lr = trial.suggest_float(f"lr {name}", low, high, log=True)
+    schedule = SCHEDULES[trial.suggest_categorical("schedule", list(SCHEDULES))]
+    chosen: dict[str, Any] = {}
+    for argument, parameter in inspect.signature(recipe.build).parameters.items():
+        if argument in WIDTHS:
+            chosen[argument] = _suggest_widths(trial, argument, parameter.default)
+        elif argument.endswith("dropout"):
+            chosen[argument] = trial.suggest_float(argument.replace("_", " "), 0, 0.6)
+    return replace(
+        recipe,
+        build=partial(recipe.build, **chosen),
+        optimizer=optimizer,
+        lr=lr,
+        **{"schedule": None, "step_schedule": None, **schedule},
+    )
+
+
+def write_csv(trials: Sequence[Trial], path: Path) -> None:
+    """One line a trial; a parameter that a trial does not have is left empty."""
+    names = dict.fromkeys(name for trial in trials for name in trial.parameters)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", "state", "epochs", "validation_accuracy", *names])
+        for t in trials:
+            parameters = [t.parameters.get(name) for name in names]
+            writer.writerow([t.number, t.state, t.epochs, t.accuracy, *parameters])
+
+
+# ---------------------------------------------------------------------------- a trial
+
+
+def _suggest_widths(
+    trial: optuna.Trial, name: str, usual: int | tuple[int, ...]
+) -> int | tuple[int, ...]:
+    """From half to twice the usual, in steps of an eighth of it: one layer's, or each layer's."""
+    if isinstance(usual, int):
+        return trial.suggest_int(name, usual // 2, 2 * usual, step=max(usual // 8, 1))
+    widths = (_suggest_widths(trial, f"{name} {i}", width) for i, width in enumerate(usual, 1))
+    return tuple(widths)  # type: ignore[arg-type]  # each of an int is an int
+
+
+def _accuracy(
+    trial: optuna.Trial,
+    recipe: Recipe,
+    datasets: tuple[data.ArrayDataset, data.ArrayDataset],
+    seed: int,
+) -> float:
+    """Train, telling optuna of every epoch; the best validation accuracy."""
+    import optuna
+
+    train, validation, _ = loaders(recipe, *datasets, seed)
+    manual_seed(seed)
+    model = recipe.build()
+    optimizer = recipe.optimizer(model.parameters(), recipe.lr)
+    schedule, step_schedule = recipe.schedule, recipe.step_schedule
+
+    def tell(history: History) -> None:
+        last = history.rows[-1]
+        trial.report(last.val_accuracy, last.epoch)
+        if last.epoch < recipe.epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        history = fit(
+            model,
+            recipe.loss,
+            optimizer,
+            train,
+            validation,
+            epochs=recipe.epochs,
+            scheduler=schedule and schedule(optimizer, recipe.epochs),
+            step_scheduler=step_schedule and step_schedule(optimizer, recipe.epochs * len(train)),
+            early_stopping=EarlyStopping(recipe.patience or recipe.epochs, monitor="val_accuracy"),
+            on_epoch_end=tell,
+        )
+    except NonFiniteLossError as error:  # too large a learning rate is an answer, not a failure
+        raise optuna.TrialPruned from error
+    return float(history["val_accuracy"].max())
+
+
+def _tell(study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> None:
+    """A line for each trial that this worker has finished."""
+    t = _trial(frozen)
+    reached = "nothing" if t.accuracy is None else f"{t.accuracy:.2%}"
+    settings = format_settings(t.parameters)
+    print(f"trial {t.number}, {t.state} after {t.epochs}: {reached} ({settings})", file=sys.stderr)
+
+
+def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
+    values = frozen.intermediate_values
+    state = STATES.get(frozen.state.name.lower(), frozen.state.name.lower())
+    best = max(values.values(), default=None)
+    return Trial(frozen.number, state, len(values), best, frozen.params)
+
+
+# ---------------------------------------------------------------------------- optuna and storage
+
+
+def _require_optuna() -> None:
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise TuneError(
+            "a search needs optuna, which is not installed: python -m pip install 'optuna>=4'"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # we tell of the trials ourselves
+
+
+def _open(url: str, name: str, recipe: Recipe, seed: int) -> optuna.Study:
+    """The study of that name, new or with the trials that it has already."""
+    study = _create(url, name, epochs=recipe.epochs)
+    facts = {
+        "recipe": recipe.name,
+        "dataset": recipe.dataset,
+        "epochs": recipe.epochs,
+        "seed": seed,
+    }
+    different = [
+        f"{fact} {study.user_attrs[fact]}, wanted {value}"
+        for fact, value in facts.items()
+        if study.user_attrs.get(fact, value) != value
+    ]
+    if different:
+        raise TuneError(
+            f"the study {name!r} has {'; '.join(different)}: its trials can't be compared. Give "
+            "another --study or --out, or the same settings as before"
+        )
+    for fact, value in facts.items():
+        study.set_user_attr(fact, value)
+    return study
+
+
+def _create(url: str, name: str, epochs: int) -> optuna.Study:
+    """optuna's `create_study`, more patient."""
+    import optuna
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 4)
+    create = partial(optuna.create_study, direction="maximize", pruner=pruner, load_if_exists=True)
+    reason: Exception
+    for pause in (0.3, 1.0, 3.0, 0.0):
+        try:
+            return create(storage=url, study_name=name)
+        except (SQLAlchemyError, ImportError, RuntimeError) as error:  # URL, driver, version, …
+            reason = error
+        if not isinstance(reason, DBAPIError):
+            break
+        time.sleep(pause)  # two workers may be making the tables at once, which only one can
+    raise TuneError(f"the storage of trials can't be opened: {reason}") from reason
+
+
+# ---------------------------------------------------------------------------- the command
+
+
+def add_command(commands: Any, datasets: Sequence[str]) -> None:
+    """Add `tune` to the subcommands of an argparse parser."""
+    command = commands.add_parser("tune", help="search for better settings of a recipe")
+    command.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
+    command.add_argument("--dataset", choices=datasets, help="instead of the recipe's own")
+    command.add_argument("--data-dir", type=Path, help="where the data set's files are")
+    command.add_argument("--trials", type=int, default=20, help="how many to add")
+    command.add_argument("--epochs", type=int, help="of each trial; the recipe's own by default")
+    command.add_argument("--storage", metavar="URL", help="a database instead of a file in --out")
+    command.add_argument("--study", metavar="NAME", help="the search's name in the storage")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, help="folder for the table, the picture and trials.db")
+    command.set_defaults(action=run_command)
+
+
+def run_command(options: argparse.Namespace) -> None:
+    """Search as the command line says, and print the table of trials."""
+    recipe = RECIPES[options.recipe].changed(dataset=options.dataset, epochs=options.epochs)
+    out = options.out or Path("out") / f"tune-{recipe.name}-{recipe.dataset}"
+    trials = search(
+        recipe,
+        out,
+        data_dir=options.data_dir,
+        trials=options.trials,
+        storage=options.storage,
+        study=options.study,
+        seed=options.seed,
+    )
+    print(format_trials(trials))
+    print(f"\nTable and picture are in {out}/")
