@@ -38,7 +38,7 @@ class BasicBlock(Module):
             BatchNorm2d(outputs),
         )
         self.shortcut: Module = Identity()
-        if inputs != outputs:
+        if stride != 1 or inputs != outputs:
             self.shortcut = Sequential(
                 Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm2d(outputs)
             )
