@@ -3,13 +3,14 @@
 #   make demo       train the four models on the built-in data set, in a few minutes
 #   make test       the whole test suite, with the branch coverage of ops, nn and optim
 #   make lint       ruff and mypy
-#   make examples   every lesson, for one epoch on the built-in data set
+#   make examples   every example, for one epoch on the built-in data set
 #   make test-all   lint, test and examples
 #   make clean      remove .venv and everything else that was made here
 
 PYTHON ?= python3
 BIN := .venv/bin
-LESSONS := part1_numpy_by_hand part2_mlp part3_cnn autograd_tour
+LESSONS := part1_numpy_by_hand part2_mlp part3_cnn autograd_tour \
+	compare_regularisation compare_optimizers features finetune prune
 MEASURED := ops nn optim
 
 # Stamp files: they exist if a step was completed, and are newer than what it was made from.

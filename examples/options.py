@@ -1,4 +1,4 @@
-"""What the examples share: a command line, and an error without a traceback."""
+"""What the examples share: a command line, data, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tinygrad_fm import data
+from tinygrad_fm.recipes import Recipe, Run, run
 
 DATASETS = ("fashion-mnist", "mnist", "garments")
 
@@ -33,3 +34,19 @@ def load(options: argparse.Namespace) -> tuple[data.ArrayDataset, data.ArrayData
         return data.load(options.dataset, options.data_dir)
     except data.DataUnavailable as error:
         sys.exit(str(error))
+
+
+def train(recipes: dict[str, Recipe], options: argparse.Namespace) -> dict[str, Run]:
+    """Train recipes under the names given, with the options that were chosen on the command line.
+
+    The weights of the best validation epoch are kept; the test set is read once, at the end.
+    """
+    chosen = {name: getattr(options, name) for name in ("dataset", "epochs", "batch_size", "lr")}
+    runs = {}
+    for name, recipe in recipes.items():
+        print(f"training: {name}", file=sys.stderr)
+        try:
+            runs[name] = run(recipe.changed(**chosen), data_dir=options.data_dir, seed=options.seed)
+        except data.DataUnavailable as error:
+            sys.exit(str(error))
+    return runs

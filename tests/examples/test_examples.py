@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from example_runner import ROOT, run
 
-ROOT = Path(__file__).parents[2]
 PICTURES = {
     "part1_numpy_by_hand": {"curves.png", "confusion.png"},
     "part2_mlp": {"curves.png", "confusion.png", "predictions.png"},
@@ -24,31 +23,6 @@ PICTURES = {
     },
     "autograd_tour": {"curves.png", "network"},
 }
-
-
-def run(example: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / "examples" / f"{example}.py", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
-@pytest.fixture(scope="module")
-def lesson(tmp_path_factory):
-    """Runs an example for one epoch of garments; returns its output and its folder, once each."""
-    done = {}
-
-    def once(example: str) -> tuple[str, Path]:
-        if example not in done:
-            out = tmp_path_factory.mktemp(example)
-            result = run(example, "--dataset", "garments", "--epochs", "1", "--out", out)
-            assert result.returncode == 0, result.stderr
-            done[example] = result.stdout, out
-        return done[example]
-
-    return once
 
 
 @pytest.mark.parametrize("example", PICTURES)

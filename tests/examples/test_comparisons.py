@@ -1,0 +1,40 @@
+"""The comparing examples: one row and one dot for each way of training."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+WAYS = {
+    "compare_regularisation": [
+        "none",
+        "weight decay",
+        "dropout",
+        "label smoothing",
+        "augmentation",
+        "all four",
+    ],
+    "compare_optimizers": [
+        "SGD",
+        "momentum",
+        "Nesterov",
+        "Adagrad",
+        "RMSprop",
+        "Adadelta",
+        "Adam",
+        "AdamW",
+    ],
+}
+
+
+@pytest.mark.parametrize("example", WAYS)
+def test_every_way_has_its_row_and_they_share_a_picture(example, lesson):
+    output, out = lesson(example)
+    # name, parameters, epochs, training, validation and test accuracy, seconds
+    rows = re.findall(r"^(\S.*?) +[\d,]+ +1 +\S+% +(\S+)% +(\S+)% +\S+$", output, re.MULTILINE)
+    assert [name for name, *_ in rows] == WAYS[example]
+    assert all(float(accuracy) > 30 for _, *accuracies in rows for accuracy in accuracies)
+    assert len(set(rows)) == len(rows)  # each way makes a difference
+    assert [path.name for path in out.iterdir()] == ["comparison.png"]
+    assert (out / "comparison.png").stat().st_size > 1000
