@@ -20,7 +20,7 @@ options = parse("compare_regularisation", dataset="garments", epochs=20, lr=0.03
 # %% [markdown]
 # ## The remedies
 # - **Weight decay** pulls every weight towards 0: those that the loss does not need vanish.
-# - **Dropout** zeroes three tenths of the hidden values at random, so that nothing relies on a single one.
+# - **Dropout** zeroes three tenths of the hidden values at random: nothing can rely on one alone.
 # - **Label smoothing** asks for 91 % of the true class and 1 % of each other one instead of 100 %
 #   and 0: no reward for being ever more sure.
 # - **Augmentation** shifts and mirrors the pictures at random: no picture comes twice.
@@ -59,6 +59,8 @@ recipes = {
 # %% [markdown]
 # ## The comparison
 # Training accuracy is measured on the way, with dropout and augmentation: compare it with care.
+# More is not always better: together the remedies may be too much for a small network and few
+# epochs.
 
 # %%
 runs = train(recipes, options)
