@@ -52,7 +52,6 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "one-cycle": {"step_schedule": one_cycle},
 }
 WIDTHS = ("hidden", "channels")  # arguments of a recipe's `build`: from half to twice its own
-STATES = {"complete": "complete", "pruned": "pruned", "running": "running", "fail": "failed"}
 
 
 class TuneError(RuntimeError):
@@ -110,10 +109,11 @@ def search(
         return _accuracy(trial, suggest(trial, recipe), datasets, seed)
 
     found.optimize(objective, trials, callbacks=[_tell])
-    made = [_trial(frozen) for frozen in found.get_trials()]
+    all_trials = found.get_trials()
+    made = [_trial(frozen) for frozen in all_trials]
     logarithmic = {
         name
-        for frozen in found.get_trials()
+        for frozen in all_trials
         for name, distribution in frozen.distributions.items()
         if getattr(distribution, "log", False)
     }
@@ -221,7 +221,7 @@ def _tell(study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> None:
 
 def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
     values = frozen.intermediate_values
-    state = STATES.get(frozen.state.name.lower(), frozen.state.name.lower())
+    state = "failed" if frozen.state.name == "FAIL" else frozen.state.name.lower()
     best = max(values.values(), default=None)
     return Trial(frozen.number, state, len(values), best, frozen.params)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from example_runner import run
 
 WAYS = {
     "compare_regularisation": [
@@ -38,3 +39,12 @@ def test_every_way_has_its_row_and_they_share_a_picture(example, lesson):
     assert len(set(rows)) == len(rows)  # each way makes a difference
     assert [path.name for path in out.iterdir()] == ["comparison.png"]
     assert (out / "comparison.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("example", ["compare_optimizers", "finetune"])
+def test_missing_data_is_an_error_without_a_traceback(example, tmp_path):
+    arguments = ("--dataset", "mnist", "--data-dir", tmp_path / "nowhere", "--out", tmp_path)
+    result = run(example, *arguments)
+    assert result.returncode == 1
+    assert "mnist is not in" in result.stderr
+    assert "Traceback" not in result.stderr
