@@ -23,8 +23,8 @@ options = parse("compare_optimizers", dataset="garments", epochs=15, lr=None)
 #   that of the recent ones. **Adadelta** sets even the length of the step by itself.
 # - **Adam** is RMSprop with momentum. **AdamW** adds weight decay that is not divided by anything.
 #
-# Each has a learning rate of its own, chosen on the validation set of `garments` and held constant;
-# `--lr` gives one rate to all.
+# Each has a learning rate of its own, which falls along a cosine over the epochs; `--lr` gives one
+# rate to all.
 
 # %%
 sgd = optim.SGD
@@ -38,10 +38,8 @@ rules = {
     "Adam": (optim.Adam, 1e-3),
     "AdamW": (partial(optim.AdamW, weight_decay=0.1), 1e-3),
 }
-constant = {"schedule": lambda optimizer, epochs: None}
 recipes = {
-    name: RECIPES["mlp"].changed(optimizer=rule, lr=lr, **constant)
-    for name, (rule, lr) in rules.items()
+    name: RECIPES["mlp"].changed(optimizer=rule, lr=lr) for name, (rule, lr) in rules.items()
 }
 
 # %% [markdown]
