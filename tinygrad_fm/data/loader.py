@@ -74,6 +74,11 @@ class DataLoader:
         whole, rest = divmod(len(self.dataset), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
+    @property
+    def position(self) -> int:
+        """How many batches of the current epoch were handed out; 0 between epochs."""
+        return self._consumed
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         first, self._resume_at = self._resume_at, 0
         self._epoch_start = self.generator.bit_generator.state

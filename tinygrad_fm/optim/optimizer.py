@@ -168,7 +168,8 @@ class Optimizer:
             )
         saved_indices = [index for group in saved_groups for index in group["params"]]
         parameters = dict(zip(saved_indices, self._parameters(), strict=True))
-        unknown = state_dict["state"].keys() - parameters.keys()
+        saved_state = {int(index): saved for index, saved in state_dict["state"].items()}  # of JSON
+        unknown = saved_state.keys() - parameters.keys()
         if unknown:
             raise ValueError(
                 f"the state dict has state for {sorted(unknown)}, "
@@ -176,7 +177,7 @@ class Optimizer:
             )
         self.state = {
             parameters[index]: _load_state(index, parameters[index].data, saved)
-            for index, saved in state_dict["state"].items()
+            for index, saved in saved_state.items()
         }
         for group, saved in zip(self.param_groups, saved_groups, strict=True):
             group.update({**saved, "params": group["params"]})

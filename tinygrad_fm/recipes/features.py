@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tinygrad_fm import data
 from tinygrad_fm.nn import Module
@@ -48,8 +48,9 @@ def training_facts(recipe: Recipe, seed: int) -> dict[str, str]:
 
 def save_weights(model: Module, path: Path, facts: dict[str, str]) -> None:
     """Write the state dict as a safetensors file, with the facts of its training."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
-    save_file(arrays, path, facts)
+    # safetensors writes memory as it lies there; ascontiguousarray would give a count a dimension.
+    arrays = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}
+    path.write_bytes(save(arrays, facts))
 
 
 def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:

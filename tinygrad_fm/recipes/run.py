@@ -6,7 +6,6 @@ validation epoch are kept. The test set is read once, at the end, with those wei
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,23 @@ from tinygrad_fm.recipes.features import (
     training_facts,
 )
 from tinygrad_fm.recipes.recipe import Recipe
-from tinygrad_fm.train import EarlyStopping, EpochRow, History, Predictions, fit, metrics, predict
+from tinygrad_fm.train import (
+    EarlyStopping,
+    EpochRow,
+    History,
+    Predictions,
+    Training,
+    metrics,
+    predict,
+)
+
+Datasets = tuple[data.ArrayDataset, data.ArrayDataset]  # training and test set
+Loaders = tuple[data.DataLoader, data.DataLoader, data.DataLoader]  # training, validation, test
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained recipe and what was measured. `seconds` is the wall-clock time of training."""
+    """A trained recipe and what was measured. `seconds` is the wall-clock time of its epochs."""
 
     recipe: Recipe
     seed: int
@@ -101,23 +111,38 @@ def run(
         NonFiniteLossError: the loss became NaN or infinite.
         ExtractorError: the extractor's weights don't fit the recipe and the seed.
     """
-    train_set, test_set = data.load(recipe.dataset, data_dir)
-    if recipe.extractor is not None:
-        source = _trained_extractor(recipe, data_dir, seed, extractor, progress)
-        train, validation, test = feature_loaders(recipe, source, train_set, test_set, seed)
-    elif extractor is not None:
-        raise ExtractorError(
-            f"{recipe.name} is trained on images: it takes no extractor; leave it out"
-        )
+    check_extractor(recipe, extractor)
+    datasets = data.load(recipe.dataset, data_dir)
+    source = None
+    if extractor is not None:
+        source = load_extractor(extractor_recipe(recipe), seed, extractor)
+    elif recipe.extractor is not None:
+        source = run(
+            extractor_recipe(recipe), data_dir=data_dir, seed=seed, progress=progress
+        ).model
+    training, test = prepare(recipe, datasets, seed, source)
+    training.run(progress)
+    return finish(recipe, seed, training, datasets[1], test)
+
+
+def prepare(
+    recipe: Recipe, datasets: Datasets, seed: int, extractor: Module | None = None
+) -> tuple[Training, data.DataLoader]:
+    """The training of a recipe, ready to run, and the test batches for afterwards.
+
+    Args:
+        datasets: training and test set.
+        extractor: the trained model whose features are the inputs, if the recipe wants one.
+    """
+    if extractor is None:
+        train, validation, test = loaders(recipe, *datasets, seed)
     else:
-        train, validation, test = loaders(recipe, train_set, test_set, seed)
+        train, validation, test = feature_loaders(recipe, extractor, *datasets, seed)
     manual_seed(seed)
     model = recipe.build()
     optimizer = recipe.optimizer(model.parameters(), recipe.lr)
     schedule, step_schedule = recipe.schedule, recipe.step_schedule
-    keep_best = EarlyStopping(recipe.patience or recipe.epochs, monitor="val_accuracy")
-    started = time.perf_counter()
-    history = fit(
+    training = Training(
         model,
         recipe.loss,
         optimizer,
@@ -126,16 +151,40 @@ def run(
         epochs=recipe.epochs,
         scheduler=schedule and schedule(optimizer, recipe.epochs),
         step_scheduler=step_schedule and step_schedule(optimizer, recipe.epochs * len(train)),
-        early_stopping=keep_best,
-        progress=progress,
+        early_stopping=EarlyStopping(recipe.patience or recipe.epochs, monitor="val_accuracy"),
     )
-    seconds = time.perf_counter() - started
-    best = history.rows[keep_best.best_epoch - 1]
-    predictions = predict(model, test, recipe.probabilities)
-    return Run(recipe, seed, model, history, best, test_set, predictions, seconds)
+    return training, test
 
 
-Loaders = tuple[data.DataLoader, data.DataLoader, data.DataLoader]
+def finish(
+    recipe: Recipe,
+    seed: int,
+    training: Training,
+    test_set: data.ArrayDataset,
+    test: data.DataLoader,
+) -> Run:
+    """Test the weights of the best epoch, once training has restored them."""
+    assert training.early_stopping is not None
+    best = training.history.rows[training.early_stopping.best_epoch - 1]
+    predictions = predict(training.model, test, recipe.probabilities)
+    model, history = training.model, training.history
+    return Run(recipe, seed, model, history, best, test_set, predictions, training.seconds)
+
+
+def extractor_recipe(recipe: Recipe) -> Recipe:
+    """The recipe of the extractor, on the very images that `recipe` trains on."""
+    assert recipe.extractor is not None
+    return recipe.extractor.changed(
+        dataset=recipe.dataset, validation_fraction=recipe.validation_fraction
+    )
+
+
+def check_extractor(recipe: Recipe, extractor: Path | None) -> None:
+    """Raise ExtractorError if there is an extractor that the recipe has no use for."""
+    if extractor is not None and recipe.extractor is None:
+        raise ExtractorError(
+            f"{recipe.name} is trained on images: it takes no extractor; leave it out"
+        )
 
 
 def loaders(
@@ -143,8 +192,7 @@ def loaders(
 ) -> Loaders:
     """Training, validation and test batches, all normalised by the training images."""
     kept, held_out = data.train_validation_split(train_set, recipe.validation_fraction, seed)
-    pixels = kept.images / np.float32(255)
-    normalise = data.Normalize(float(pixels.mean()), float(pixels.std()))
+    normalise = normalisation(kept.images)
     plain = data.Compose([data.ToFloat(), normalise])
     augmented = data.Compose([data.ToFloat(), *recipe.augment, normalise])
     return (
@@ -152,6 +200,12 @@ def loaders(
         data.DataLoader(held_out, 500, transform=plain),
         data.DataLoader(test_set, 500, transform=plain),
     )
+
+
+def normalisation(images: np.ndarray) -> data.Normalize:
+    """What gives the training images (N, 1, H, W) of uint8 mean 0 and variance 1."""
+    pixels = images / np.float32(255)
+    return data.Normalize(float(pixels.mean()), float(pixels.std()))
 
 
 def feature_loaders(
@@ -171,19 +225,6 @@ def feature_loaders(
         data.DataLoader(validation, 500, transform=_as_they_are),
         data.DataLoader(test, 500, transform=_as_they_are),
     )
-
-
-def _trained_extractor(
-    recipe: Recipe, data_dir: str | Path | None, seed: int, weights: Path | None, progress: bool
-) -> Module:
-    """The extractor, from its file or trained now, on the images that `recipe` trains on."""
-    assert recipe.extractor is not None
-    same_images = recipe.extractor.changed(
-        dataset=recipe.dataset, validation_fraction=recipe.validation_fraction
-    )
-    if weights is not None:
-        return load_extractor(same_images, seed, weights)
-    return run(same_images, data_dir=data_dir, seed=seed, progress=progress).model
 
 
 def _shuffled(

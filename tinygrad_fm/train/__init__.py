@@ -3,7 +3,7 @@
 from tinygrad_fm.train.early_stopping import EarlyStopping
 from tinygrad_fm.train.evaluation import Evaluation, Predictions, evaluate, predict
 from tinygrad_fm.train.history import EpochRow, History
-from tinygrad_fm.train.loop import NonFiniteLossError, fit
+from tinygrad_fm.train.loop import NonFiniteLossError, Training, fit
 from tinygrad_fm.train.metrics import (
     ClassMetrics,
     accuracy,
@@ -19,6 +19,7 @@ __all__ = [
     "History",
     "NonFiniteLossError",
     "Predictions",
+    "Training",
     "accuracy",
     "classification_report",
     "confusion_matrix",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from tinygrad_fm.nn import Module
 from tinygrad_fm.train.history import EpochRow
+
+CHANGING = ("best_epoch", "best_value", "bad_epochs", "best_state")
 
 
 class EarlyStopping:
@@ -67,6 +69,15 @@ class EarlyStopping:
         self.best_epoch, self.best_value = row.epoch, value
         self.best_state = {name: array.copy() for name, array in model.state_dict().items()}
         return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best epoch so far, with its weights and buffers, and the patience used up."""
+        return {name: getattr(self, name) for name in CHANGING}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from another `state_dict`."""
+        for name in CHANGING:
+            setattr(self, name, state[name])
 
     def restore(self, model: Module) -> None:
         """Give the model the weights and buffers of the best epoch, bit for bit.

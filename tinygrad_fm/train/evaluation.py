@@ -47,6 +47,15 @@ class RunningMean:
         self.correct += int(np.count_nonzero(scores.argmax(axis=1) == labels))
         self.images += len(labels)
 
+    def state_dict(self) -> dict[str, float]:
+        """The sums so far."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from the sums of another `state_dict`."""
+        self.loss_sum = float(state["loss_sum"])
+        self.correct, self.images = int(state["correct"]), int(state["images"])
+
     def result(self) -> Evaluation:
         """The means.
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import astuple
+from typing import Any
 
 from tqdm import tqdm
 
+from tinygrad_fm.autograd import AnomalyError, detect_anomaly
 from tinygrad_fm.data.loader import DataLoader
 from tinygrad_fm.nn import Module
 from tinygrad_fm.nn.utils import clip_grad_norm_
 from tinygrad_fm.optim import Optimizer
 from tinygrad_fm.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from tinygrad_fm.random import default_generator
+from tinygrad_fm.tensor import Tensor
 from tinygrad_fm.train.early_stopping import EarlyStopping
 from tinygrad_fm.train.evaluation import Evaluation, LossFunction, RunningMean, evaluate
 from tinygrad_fm.train.history import EpochRow, History
@@ -43,6 +48,8 @@ def fit(
 ) -> History:
     """Train a classifier and return what happened, epoch by epoch.
 
+    For a training that can be interrupted and resumed, see `Training`.
+
     Args:
         model: images (N, ...) -> scores (N, K).
         loss_fn: (scores, labels) -> the mean loss of the batch, a scalar.
@@ -62,102 +69,233 @@ def fit(
         ValueError: validation is needed (early stopping, ReduceLROnPlateau) but there is none.
         RuntimeError: early stopping never saw a finite validation figure.
     """
-    follows_validation = early_stopping is not None or isinstance(scheduler, ReduceLROnPlateau)
-    if follows_validation and validation_loader is None:
-        raise ValueError(
-            "early stopping and ReduceLROnPlateau follow the validation figures, "
-            "but validation_loader is None; pass one"
-        )
-    history = History()
-    for epoch in range(1, epochs + 1):
-        started = time.perf_counter()
-        lr = optimizer.param_groups[0]["lr"]
-        with progress_bar(f"epoch {epoch}/{epochs}", len(train_loader), progress) as bar:
-            training = train_epoch(
-                model, loss_fn, optimizer, train_loader, step_scheduler, clip_grad_norm, epoch, bar
+    training = Training(
+        model,
+        loss_fn,
+        optimizer,
+        train_loader,
+        validation_loader,
+        epochs=epochs,
+        scheduler=scheduler,
+        step_scheduler=step_scheduler,
+        early_stopping=early_stopping,
+        clip_grad_norm=clip_grad_norm,
+    )
+    return training.run(progress, on_epoch_end=on_epoch_end)
+
+
+class Training:
+    """A training under way: `run` goes on from where it is, and `state_dict` is where it is.
+
+    The arguments are those of `fit`. Loaded into a `Training` made in the same way, a state dict
+    continues to the bit, in the middle of an epoch too; only `EpochRow.seconds` is wall-clock time.
+
+    Attributes:
+        history: the epochs that are complete.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss_fn: LossFunction,
+        optimizer: Optimizer,
+        train_loader: DataLoader,
+        validation_loader: DataLoader | None = None,
+        *,
+        epochs: int,
+        scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+        step_scheduler: LRScheduler | None = None,
+        early_stopping: EarlyStopping | None = None,
+        clip_grad_norm: float | None = None,
+    ) -> None:
+        follows_validation = early_stopping is not None or isinstance(scheduler, ReduceLROnPlateau)
+        if follows_validation and validation_loader is None:
+            raise ValueError(
+                "early stopping and ReduceLROnPlateau follow the validation figures, "
+                "but validation_loader is None; pass one"
             )
-            validation = NOT_MEASURED
-            if validation_loader is not None:
-                validation = evaluate(model, validation_loader, loss_fn)
-                bar.set_postfix_str(f"{bar.postfix}, val {validation.accuracy:.1%}")
-        history.append(
+        self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
+        self.train_loader, self.validation_loader = train_loader, validation_loader
+        self.epochs = epochs
+        self.scheduler, self.step_scheduler = scheduler, step_scheduler
+        self.early_stopping = early_stopping
+        self.clip_grad_norm = clip_grad_norm
+        self.history = History()
+        self._begin_epoch()
+
+    # ---------------------------------------------------------------- running
+
+    def run(
+        self,
+        progress: bool = True,
+        on_batch_end: Callable[[], None] | None = None,
+        on_epoch_end: Callable[[History], None] | None = None,
+    ) -> History:
+        """Train until the epochs are over or early stopping ends it.
+
+        Args:
+            on_batch_end: called after every batch; whatever it raises ends the training at a
+                point that `state_dict` can describe.
+            on_epoch_end: called with the history when an epoch is complete.
+        """
+        while not self.over:
+            self._started = time.perf_counter()
+            with self._bar(progress) as bar:
+                self._train(bar, on_batch_end)
+                training, validation = self._mean.result(), NOT_MEASURED
+                if self.validation_loader is not None:
+                    validation = evaluate(self.model, self.validation_loader, self.loss_fn)
+                    bar.set_postfix_str(f"{bar.postfix}, val {validation.accuracy:.1%}")
+            self._end_epoch(training, validation)
+            if on_epoch_end is not None:
+                on_epoch_end(self.history)
+        if self.early_stopping is not None:
+            self.early_stopping.restore(self.model)
+        return self.history
+
+    @property
+    def epoch(self) -> int:
+        """The number of the current epoch, from 1."""
+        return len(self.history) + 1
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to train."""
+        stopped = self.early_stopping is not None and self.early_stopping.should_stop
+        return stopped or len(self.history) >= self.epochs
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of all epochs so far."""
+        return sum(row.seconds for row in self.history)
+
+    def _begin_epoch(self) -> None:
+        self._lr = self.optimizer.param_groups[0]["lr"]
+        self._mean = RunningMean()
+        self._seconds_before = 0.0  # of this epoch, in earlier processes
+        self._started = time.perf_counter()
+
+    def _seconds_so_far(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def _train(self, bar: tqdm, on_batch_end: Callable[[], None] | None) -> None:
+        """One pass over the loader, or what is left of it."""
+        self.model.train()
+        seen = self._mean.images
+        for images, labels in self.train_loader:
+            self._step(images, labels)
+            so_far = self._mean.result()
+            speed = (self._mean.images - seen) / (time.perf_counter() - self._started)
+            bar.set_postfix_str(
+                f"loss {so_far.loss:.3f}, acc {so_far.accuracy:.1%}, {speed:,.0f} images/s",
+                refresh=False,
+            )
+            bar.update()
+            if on_batch_end is not None:
+                on_batch_end()
+        bar.refresh()
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        random_state = default_generator().bit_generator.state
+        self.optimizer.zero_grad()
+        scores = self.model(images)
+        loss = self.loss_fn(scores, labels)
+        if not math.isfinite(loss.item()):
+            default_generator().bit_generator.state = random_state  # the same dropout once more
+            raise NonFiniteLossError(self._describe_failure(loss.item(), images, labels))
+        loss.backward()
+        if self.clip_grad_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
+        self.optimizer.step()
+        if self.step_scheduler is not None:
+            self.step_scheduler.step()
+        self._mean.add(loss.item(), scores.data, labels.data)
+
+    def _end_epoch(self, training: Evaluation, validation: Evaluation) -> None:
+        self.history.append(
             EpochRow(
-                epoch,
+                self.epoch,
                 train_loss=training.loss,
                 train_accuracy=training.accuracy,
                 val_loss=validation.loss,
                 val_accuracy=validation.accuracy,
-                lr=lr,
-                seconds=time.perf_counter() - started,
+                lr=self._lr,
+                seconds=self._seconds_so_far(),
             )
         )
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(validation.loss)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+        if self.early_stopping is not None:
+            self.early_stopping.update(self.history.rows[-1], self.model)
+        self._begin_epoch()
 
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(validation.loss)
-        elif scheduler is not None:
-            scheduler.step()
-        if early_stopping is not None:
-            early_stopping.update(history.rows[-1], model)
-        if on_epoch_end is not None:
-            on_epoch_end(history)
-        if early_stopping is not None and early_stopping.should_stop:
-            break
-
-    if early_stopping is not None:
-        early_stopping.restore(model)
-    return history
-
-
-def train_epoch(
-    model: Module,
-    loss_fn: LossFunction,
-    optimizer: Optimizer,
-    loader: DataLoader,
-    step_scheduler: LRScheduler | None,
-    clip_grad_norm: float | None,
-    epoch: int,
-    bar: tqdm,
-) -> Evaluation:
-    """One pass over the loader; the mean loss and accuracy while the weights were changing."""
-    model.train()
-    mean = RunningMean()
-    started = time.perf_counter()
-    for batch, (images, labels) in enumerate(loader, start=1):
-        optimizer.zero_grad()
-        scores = model(images)
-        loss = loss_fn(scores, labels)
-        if not math.isfinite(loss.item()):
-            raise NonFiniteLossError(
-                f"the training loss is {loss.item()} in epoch {epoch}, batch {batch} of "
-                f"{len(loader)}; try a lower learning rate than {optimizer.param_groups[0]['lr']:g}"
-                " or clip_grad_norm, or train inside `with detect_anomaly():`, which names the "
-                "operation that made it"
-            )
-        loss.backward()
-        if clip_grad_norm is not None:
-            clip_grad_norm_(model.parameters(), clip_grad_norm)
-        optimizer.step()
-        if step_scheduler is not None:
-            step_scheduler.step()
-
-        mean.add(loss.item(), scores.data, labels.data)
-        so_far = mean.result()
-        speed = mean.images / (time.perf_counter() - started)
-        bar.set_postfix_str(
-            f"loss {so_far.loss:.3f}, acc {so_far.accuracy:.1%}, {speed:,.0f} images/s",
-            refresh=False,
+    def _bar(self, show: bool) -> tqdm:
+        """A bar on stderr; `disable=None` is tqdm's word for: only where that is a terminal."""
+        return tqdm(
+            initial=self.train_loader.position,
+            total=len(self.train_loader),
+            desc=f"epoch {self.epoch}/{self.epochs}",
+            bar_format=BAR_FORMAT,
+            dynamic_ncols=True,
+            disable=None if show else True,
         )
-        bar.update()
-    bar.refresh()
-    return mean.result()
 
+    def _describe_failure(self, loss: float, images: Tensor, labels: Tensor) -> str:
+        """Where and why the loss is not finite: the batch is run again to find the operation."""
+        why = "no operation made it when the batch was run again"
+        try:
+            with detect_anomaly():
+                self.loss_fn(self.model(images), labels)
+        except AnomalyError as error:
+            why = str(error)
+        return (
+            f"the training loss is {loss} in epoch {self.epoch}, batch "
+            f"{self.train_loader.position} of {len(self.train_loader)}: {why}; try a lower "
+            f"learning rate than {self.optimizer.param_groups[0]['lr']:g}, or clip_grad_norm"
+        )
 
-def progress_bar(description: str, batches: int, show: bool) -> tqdm:
-    """A bar on stderr; `disable=None` is tqdm's word for: only where that is a terminal."""
-    return tqdm(
-        total=batches,
-        desc=description,
-        bar_format=BAR_FORMAT,
-        dynamic_ncols=True,
-        disable=None if show else True,
-    )
+    # ---------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `run` changes, in nested dicts and lists of arrays, numbers and strings.
+
+        Arrays are live, not copies. To be called between batches: in `on_batch_end`, say.
+        """
+        return {
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            "random": default_generator().bit_generator.state,
+            "history": [list(astuple(row)) for row in self.history],
+            "epoch": {"lr": self._lr, "seconds": self._seconds_so_far()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another `Training`'s `state_dict` was taken.
+
+        Also sets the library's default generator, which dropout draws from.
+
+        Raises:
+            KeyError, TypeError, ValueError: the state of a training with other parts.
+        """
+        parts = self._parts()
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        default_generator().bit_generator.state = state["random"]
+        self.history.rows = [EpochRow(*row) for row in state["history"]]
+        self._lr = state["epoch"]["lr"]
+        self._seconds_before = state["epoch"]["seconds"]
+        self._started = time.perf_counter()
+
+    def _parts(self) -> dict[str, Any]:
+        """Everything that has a state of its own."""
+        parts = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "step_scheduler": self.step_scheduler,
+            "early_stopping": self.early_stopping,
+            "train_loader": self.train_loader,
+            "mean": self._mean,
+        }
+        return {name: part for name, part in parts.items() if part is not None}

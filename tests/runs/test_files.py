@@ -1,0 +1,110 @@
+"""Files are whole or not there, and what is read is bounded and checked."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from tinygrad_fm.runs.files import (
+    RunError,
+    checksum,
+    load_arrays,
+    read_bounded,
+    read_json,
+    replacing,
+    save_arrays,
+    write_atomically,
+)
+
+
+def test_replaces_the_content_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "notes.txt"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_fails_half_way_changes_nothing(tmp_path, error):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"old")
+
+    def write_half():
+        with replacing(path) as partial:
+            partial.write_bytes(b"ne")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_disk_that_takes_no_more_changes_nothing(tmp_path):
+    """The limit on file sizes stands for the full disk: the kernel refuses in mid-file."""
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            write_atomically(path, bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_the_checksum_is_that_of_the_elements_in_order():
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = hashlib.sha256(array.tobytes() + b"x").hexdigest()
+    assert checksum(array, b"x") == expected
+    assert checksum(np.asfortranarray(array), b"x") == expected
+
+
+def test_arrays_come_back_with_shape_type_and_order():
+    arrays = {
+        "scalar": np.array(7),
+        "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+        "empty": np.zeros((0, 2)),
+    }
+    again, facts = load_arrays(save_arrays(arrays, {"recipe": "cnn"}), "it")
+    assert facts == {"recipe": "cnn"}
+    for name, array in arrays.items():
+        assert again[name].shape == array.shape
+        assert again[name].dtype == array.dtype
+        np.testing.assert_array_equal(again[name], array)
+
+
+def test_torn_arrays_are_named():
+    content = save_arrays({"a": np.zeros(10)}, {})
+    for torn in (b"", content[:5], content[:40], content[:-1], content + b"x", b"\xff" * 100):
+        with pytest.raises(RunError, match="model is torn or no safetensors file"):
+            load_arrays(torn, "model")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe", b"[1]", b"[" * 100_000])
+def test_what_is_no_json_object_is_refused(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"config\.json"):
+        read_json(path)
+
+
+def test_reading_is_bounded(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(bytes(101))
+    assert len(read_bounded(path, 101)) == 101
+    with pytest.raises(RunError, match="more than 100 bytes"):
+        read_bounded(path, 100)
+    with pytest.raises(RunError, match="cannot be read: No such file"):
+        read_bounded(tmp_path / "nothing", 100)
+    with pytest.raises(RunError, match="cannot be read: Is a directory"):
+        read_bounded(tmp_path, 100)

@@ -1,0 +1,180 @@
+"""What a run folder holds, that it is read back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_fm import data
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.features import save_weights
+from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.runs import RunError, begin, go_on, open_run
+from tinygrad_fm.train import accuracy
+
+FILES = {
+    "config.json",
+    "history.csv",
+    "metrics.json",
+    "model.safetensors",
+    "curves.png",
+    "confusion.png",
+    "predictions.png",
+}
+SETTINGS = {"dataset": "garments", "epochs": 1, "batch_size": 500}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run folder, and what was measured when it was trained."""
+    saved = begin("mlp", SETTINGS, seed=3, out=tmp_path_factory.mktemp("runs") / "mlp")
+    return saved.path, go_on(saved, progress=False)
+
+
+def changed(folder: Path, copy: Path, **entries: object) -> Path:
+    """A folder with the same config.json but for some entries; None takes one out."""
+    config = json.loads((folder / "config.json").read_text()) | entries
+    copy.mkdir()
+    left_out = [name for name, value in entries.items() if value is None]
+    kept = {name: value for name, value in config.items() if name not in left_out}
+    (copy / "config.json").write_text(json.dumps(kept))
+    return copy
+
+
+def test_everything_is_there(finished):
+    path, _ = finished
+    assert {file.name for file in path.iterdir() if file.is_file()} >= FILES
+    assert not list(path.glob("*partial*"))
+
+
+def test_a_run_comes_back(finished):
+    path, result = finished
+    again = open_run(path)
+    assert again.complete
+    assert again.seed == 3
+    assert again.recipe.name == "mlp"
+    assert (again.recipe.dataset, again.recipe.epochs, again.recipe.batch_size) == (
+        "garments",
+        1,
+        500,
+    )
+    assert again.metrics()["test_accuracy"] == result.test_accuracy
+    assert again.history().rows == result.history.rows
+    predictions = again.predictions()
+    np.testing.assert_array_equal(predictions.scores, result.predictions.scores)
+    assert accuracy(predictions.predicted, predictions.labels) == result.test_accuracy
+
+
+def test_the_configuration_repeats_it(finished, tmp_path):
+    path, result = finished
+    config = json.loads((path / "config.json").read_text())
+    again = begin(config["recipe"], config["settings"], seed=config["seed"], out=tmp_path / "again")
+    assert again.config["normalisation"] == config["normalisation"]
+    assert again.config["data_sha256"] == config["data_sha256"]
+    repeated = go_on(again, progress=False)
+    for name, array in result.model.state_dict().items():
+        np.testing.assert_array_equal(repeated.model.state_dict()[name], array)
+
+
+def test_folders_are_named_after_recipe_date_and_seed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (begin("mlp", SETTINGS, seed=4).path for _ in range(2))
+    assert first.parent == Path("runs")
+    assert first.name.startswith("mlp-20")
+    assert first.name.endswith("-4")
+    assert second.name == f"{first.name}-2"
+
+
+def test_a_folder_in_use_is_not_written_over(finished):
+    path, _ = finished
+    with pytest.raises(RunError, match="is not empty; choose another folder"):
+        begin("mlp", SETTINGS, out=path)
+
+
+def test_batch_norm_comes_back(finished, tmp_path):
+    """Its count of batches is a scalar, which is easily given a dimension on the way."""
+    path = changed(finished[0], tmp_path / "copy", recipe="mlp-deep")
+    model = RECIPES["mlp-deep"].build()
+    save_weights(model, path / "model.safetensors", {})
+    again = open_run(path).model().state_dict()
+    assert again.keys() == model.state_dict().keys()
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(again[name], array)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"format": "other 1"}, "has the format 'other 1'"),
+        ({"recipe": "unknown"}, "recipe 'unknown', which is unknown here"),
+        ({"recipe": None}, "lacks 'recipe'"),
+        ({"recipe": 3}, "has '3' as 'recipe'"),
+        ({"settings": {"colour": 1}}, "unknown setting 'colour'"),
+        ({"settings": {"epochs": "many"}}, "the setting epochs cannot be 'many'"),
+        ({"settings": {"epochs": True}}, "the setting epochs cannot be True"),
+        ({"settings": {"optimizer": ["sgd"]}}, "the setting optimizer cannot be"),
+        ({"normalisation": {"mean": 0.1, "std": 0.0}}, "as 'normalisation'"),
+        ({"normalisation": [1, 2]}, "as 'normalisation'"),
+        ({"data_sha256": {"train": "x"}}, "as 'data_sha256'"),
+        ({"classes": ["a", 1]}, "as 'classes'"),
+        ({"seed": -1}, "as 'seed'"),
+    ],
+)
+def test_a_foreign_configuration_is_refused(finished, tmp_path, entries, message):
+    with pytest.raises(RunError, match=message):
+        open_run(changed(finished[0], tmp_path / "copy", **entries))
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(RunError, match="there is no run folder"):
+        open_run(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"has no config\.json"):
+        open_run(tmp_path)
+
+
+def test_what_is_missing_is_said(finished, tmp_path):
+    begun = open_run(changed(finished[0], tmp_path / "copy"))
+    assert not begun.complete
+    for read in (begun.metrics, begun.history):
+        with pytest.raises(RunError, match=r"not complete; go on with `tinygrad-fm train --resume"):
+            read()
+    with pytest.raises(RunError, match=r"model\.safetensors cannot be read"):
+        begun.model()
+
+
+def test_weights_of_another_model_are_refused(finished, tmp_path):
+    path = changed(finished[0], tmp_path / "copy", recipe="mlp-1hidden")
+    (path / "model.safetensors").write_bytes((finished[0] / "model.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"model\.safetensors: these weights do not fit Sequential"):
+        open_run(path).model()
+
+
+def test_another_data_set_is_refused(finished, tmp_path):
+    sums = {"train": "0" * 64, "test": "0" * 64}
+    run = open_run(changed(finished[0], tmp_path / "copy", data_sha256=sums))
+    with pytest.raises(RunError, match="is not the data set that"):
+        run.test_set()
+    with pytest.raises(RunError, match="began on other train images"):
+        go_on(run, progress=False)
+
+
+def test_settings_by_name():
+    recipe = RECIPES["cnn"]
+    assert configured(recipe, {}) == recipe
+    adam = configured(recipe, {"optimizer": "adam"})
+    assert adam.lr == 1e-3  # not the rate of the recipe's SGD
+    assert configured(recipe, {"optimizer": "adam", "lr": 0.5}).lr == 0.5
+    assert type(adam.optimizer(adam.build().parameters(), adam.lr)).__name__ == "Adam"
+    assert configured(recipe, {"augment": True}).augment
+    plus = RECIPES["cnn-3conv-plus"]
+    assert configured(plus, {"augment": True}).augment == plus.augment
+    assert configured(plus, {"augment": False}).augment == ()
+    with pytest.raises(ValueError, match="trained on features, which cannot be augmented"):
+        configured(RECIPES["features-mlp"], {"augment": True})
+
+
+def test_the_data_are_found_where_they_are_now(finished):
+    assert len(open_run(finished[0]).test_set(Path("anywhere"))) == len(data.Garments(train=False))

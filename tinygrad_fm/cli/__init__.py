@@ -1,0 +1,90 @@
+"""The command line: `tinygrad-fm`, or `python -m tinygrad_fm`."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from tinygrad_fm import __version__
+from tinygrad_fm.cli import checks, demo, recipes, runs, train
+from tinygrad_fm.data import DataUnavailable, IDXError
+from tinygrad_fm.recipes import ExtractorError
+from tinygrad_fm.runs import RunError
+
+# Each module has `add_commands(commands)`; their order is that of the help.
+FAMILIES = (demo, recipes, train, runs, checks)
+# What may go wrong without being a mistake in the program.
+EXPECTED = (
+    DataUnavailable,
+    ExtractorError,
+    FloatingPointError,
+    IDXError,
+    MemoryError,
+    OSError,
+    RunError,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        the exit status: 0, 1 if it failed, 130 if it was interrupted. (Bad usage exits with 2.)
+    """
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if rest and not options.takes_rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        return options.action(options) or 0
+    except KeyboardInterrupt as interruption:
+        print(f"tinygrad-fm: {interruption or 'interrupted'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough: `tinygrad-fm list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if options.debug:
+            raise
+        print(f"tinygrad-fm: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="tinygrad-fm",
+        description="Deep learning on NumPy alone: train, resume, explain, compare.",
+        epilog="`tinygrad-fm COMMAND --help` shows a command's options and an example.",
+    )
+    top.add_argument("-V", "--version", action="version", version=f"tinygrad-fm {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    top.set_defaults(takes_rest=False)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for family in FAMILIES:
+        family.add_commands(commands)
+    return top
+
+
+def explain(error: Exception) -> str:
+    """One line for people about what went wrong."""
+    if isinstance(error, OSError) and error.errno in PLACES:
+        return f"{PLACES[error.errno]}: {error.filename or 'a file'} could not be written"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error or 'try a smaller --batch-size'}"
+    if isinstance(error, EXPECTED):
+        return str(error)
+    return f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
+
+
+PLACES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than this system allows",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission denied",
+}

@@ -1,0 +1,59 @@
+"""What all commands share: how one is added, and the types of its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+def add_command(
+    commands: Any, name: str, action: Callable[[argparse.Namespace], Any], what: str, example: str
+) -> argparse.ArgumentParser:
+    """Add a command to the parser's; give it arguments of its own afterwards.
+
+    Args:
+        action: called with the options; returns the exit status, None for 0.
+        what: what it does, in a line.
+        example: how it may be called, without the program's name.
+    """
+    command = commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example:\n  tinygrad-fm {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,  # or it would undo a --debug before the command
+        help="show the whole traceback of an error",
+    )
+    command.set_defaults(action=action)
+    return command
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def rate(text: str) -> float:
+    """A finite number above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number

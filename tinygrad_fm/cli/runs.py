@@ -1,0 +1,59 @@
+"""`evaluate`: what a finished run can do."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_fm.cli.command import add_command
+from tinygrad_fm.report import format_table
+from tinygrad_fm.runs import open_run
+from tinygrad_fm.train import accuracy, classification_report, confusion_matrix
+
+
+def add_commands(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "evaluate",
+        evaluate,
+        "test a run: accuracy, confusion matrix, and a table of the classes",
+        "evaluate runs/cnn-2026-04-15-0",
+    )
+    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where the data set's files are"
+    )
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Test the run's best weights now, and print what comes out."""
+    run = open_run(options.run)
+    predicted, _, labels = run.predictions(options.data_dir)
+    confusion = confusion_matrix(predicted, labels, len(run.classes))
+    right, total = int(np.trace(confusion)), int(confusion.sum())
+    print(f"{run.name}: {run.recipe.name} on {run.recipe.dataset}")
+    print(f"test accuracy {accuracy(predicted, labels):.2%}: {right:,} of {total:,} images\n")
+    print(per_class(confusion, run.classes), end="\n\n")
+    print(confusion_table(confusion, run.classes))
+
+
+def per_class(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Precision, recall and F1 of each class."""
+    rows = [
+        {"class": name, **asdict(row)}
+        for name, row in zip(classes, classification_report(confusion), strict=True)
+    ]
+    return format_table(rows, dict.fromkeys(("precision", "recall", "f1"), ".1%"))
+
+
+def confusion_table(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Rows are true classes, columns predicted ones, by number."""
+    rows = [
+        {"true": f"{i} {name}", **{str(j): int(n) or None for j, n in enumerate(row)}}
+        for i, (name, row) in enumerate(zip(classes, confusion, strict=True))
+    ]
+    return f"true class below, predicted class above\n\n{format_table(rows)}"

@@ -1,0 +1,83 @@
+"""`train`: train a recipe into a run folder, or go on with one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tinygrad_fm.cli.command import add_command, natural, positive, rate
+from tinygrad_fm.demo import table
+from tinygrad_fm.ops.parallel import set_num_threads
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.settings import DATASETS, OPTIMIZERS
+from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
+
+SETTINGS = ("dataset", "epochs", "batch_size", "lr", "optimizer", "augment")
+
+
+def add_commands(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "train",
+        train,
+        "train a recipe, test it, and write a run folder",
+        "train cnn --dataset garments --epochs 3",
+    )
+    add = command.add_argument
+    add("recipe", nargs="?", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
+    add("--dataset", choices=DATASETS, help="instead of the recipe's own")
+    add("--data-dir", type=Path, metavar="DIR", help="where the data set's files are")
+    add("--epochs", type=positive, metavar="N")
+    add("--batch-size", type=positive, metavar="N")
+    add("--lr", type=rate, metavar="RATE", help="learning rate")
+    add("--optimizer", choices=OPTIMIZERS, help="with its usual rate, unless --lr is given")
+    add("--seed", type=natural, metavar="N", help="of everything that is random (default: 0)")
+    add("--threads", type=positive, metavar="N", help="by default one for each core")
+    add(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        help="vary the training images at random: mirrored and shifted, or as the recipe says",
+    )
+    add("--out", type=Path, metavar="DIR", help="the run folder (default: under runs/)")
+    add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
+    add(
+        "--extractor",
+        type=Path,
+        metavar="FILE",
+        help="of features-mlp: the model.safetensors of a trained cnn-5conv",
+    )
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train, then print the run's row."""
+    if options.threads:
+        set_num_threads(options.threads)
+    saved = start(options) if options.resume is None else resume(options)
+    print(f"{saved.recipe.name} in {saved.path}/", file=sys.stderr)
+    result = go_on(saved)
+    print(table([result]))
+    print(f"\nThe run is in {saved.path}/")
+
+
+def start(options: argparse.Namespace) -> SavedRun:
+    """A new run with the settings that were given."""
+    if options.recipe is None:
+        raise RunError(
+            "train needs a RECIPE, or --resume RUN; `tinygrad-fm list` shows the recipes"
+        )
+    given = {name: getattr(options, name) for name in SETTINGS}
+    return begin(
+        options.recipe,
+        {name: value for name, value in given.items() if value is not None},
+        seed=options.seed or 0,
+        data_dir=options.data_dir,
+        extractor=options.extractor,
+        out=options.out,
+    )
+
+
+def resume(options: argparse.Namespace) -> SavedRun:
+    """The run that was interrupted, which has its settings."""
+    return open_run(options.resume)

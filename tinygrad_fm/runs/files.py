@@ -1,0 +1,149 @@
+"""Files that are whole or not there: atomic writing, checksums, reading within bounds."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+MAX_JSON = 1 << 24  # bytes; a thousand times what a run writes
+MAX_ARRAYS = 1 << 32  # bytes; beyond any model that this framework trains
+PARTIAL = ".partial"  # what a file is called until it is complete
+
+
+class RunError(RuntimeError):
+    """A run folder, or a file in it, that cannot be used; the message says why."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is complete whenever it is seen, also after a crash.
+
+    Written beside its place, flushed to the disk, and renamed: whoever opens `path` finds the old
+    content or the new one.
+
+    Raises:
+        OSError: the disk is full, or may not be written to. What was at `path` is still there.
+    """
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """`with replacing(path) as partial:` — write the file `partial`; it becomes `path` at the end.
+
+    If the block fails, the partial file is removed and `path` stays what it was.
+    """
+    # The ending stays: matplotlib and others choose the format by it.
+    partial = path.with_name(f"{path.stem}{PARTIAL}{path.suffix}")
+    try:
+        yield partial
+        _flush(partial, os.O_RDWR)
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    if os.name == "posix":  # elsewhere folders cannot be opened, and need not be
+        _flush(path.parent, os.O_RDONLY)
+
+
+def _flush(path: Path, mode: int) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, mode)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def checksum(*contents: bytes | np.ndarray) -> str:
+    """The SHA-256 sum of bytes, or of arrays' elements in their order, one after the other."""
+    digest = hashlib.sha256()
+    for content in contents:
+        ordered = content if isinstance(content, bytes) else np.asarray(content, order="C").data
+        digest.update(ordered)
+    return digest.hexdigest()
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The whole file.
+
+    Raises:
+        RunError: there is no such file, it cannot be read, or it has more than `limit` bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > limit:
+        raise RunError(f"{path} has more than {limit:,} bytes, so it is none of ours")
+    return content
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that people can read."""
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        RunError: the file cannot be read, or holds something else.
+    """
+    return parse_json(read_bounded(path, MAX_JSON), str(path))
+
+
+def parse_json(content: bytes | str, origin: str) -> dict[str, Any]:
+    """A JSON object; `origin` is what a `RunError` calls it."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{origin} is torn or no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{origin} holds a JSON {type(value).__name__}, wanted an object")
+    return value
+
+
+def save_arrays(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> bytes:
+    """A safetensors file of arrays, and of facts about them.
+
+    Source: https://huggingface.co/docs/safetensors/index
+    """
+    # It writes memory as it lies there, so that has to be in order. (Not ascontiguousarray: it
+    # gives a scalar a dimension.)
+    return save({name: np.asarray(a, order="C") for name, a in arrays.items()}, dict(facts))
+
+
+def load_arrays(content: bytes, origin: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a safetensors file, and the facts about them.
+
+    Raises:
+        RunError: the content is torn, or something else.
+    """
+    try:
+        arrays = load(content)
+        size = int.from_bytes(content[:8], "little")
+        facts = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{origin} is torn or no safetensors file: {error}") from error
+    return arrays, facts
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """As `load_arrays`, from a file."""
+    return load_arrays(read_bounded(path, MAX_ARRAYS), str(path))

@@ -1,0 +1,317 @@
+"""A run folder: everything that is needed to repeat a training, and what came out of it.
+
+runs/cnn-2026-04-15-0/
+    config.json            recipe, settings, data checksums, normalisation, versions, command
+    history.csv            one row an epoch
+    metrics.json           test accuracy and the rest; its presence says that the run is complete
+    model.safetensors      the weights of the best epoch
+    curves.png, confusion.png, predictions.png
+    checkpoint/            where to go on after an interruption
+    extractor.safetensors  only of a model on features: the network that makes them
+    initial.safetensors    only of an imported model: the weights that training begins with
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+import tinygrad_fm
+from tinygrad_fm import data
+from tinygrad_fm.nn import Module, Sequential
+from tinygrad_fm.recipes import RECIPES, Recipe
+from tinygrad_fm.recipes.run import normalisation
+from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.runs.files import (
+    PARTIAL,
+    RunError,
+    checksum,
+    read_arrays,
+    read_json,
+    write_json,
+)
+from tinygrad_fm.train import History, Predictions, predict
+
+FORMAT = "tinygrad_fm run 1"
+CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
+MODEL, EXTRACTOR, INITIAL = "model.safetensors", "extractor.safetensors", "initial.safetensors"
+
+# What config.json must have, and what must be true of it.
+WANTED: dict[str, Callable[[Any], bool]] = {
+    "recipe": lambda value: isinstance(value, str),
+    "settings": lambda value: isinstance(value, dict),
+    "seed": lambda value: isinstance(value, int) and 0 <= value < 2**63,
+    "data_dir": lambda value: value is None or isinstance(value, str),
+    "data_sha256": lambda value: isinstance(value, dict) and value.keys() == {"train", "test"},
+    "classes": lambda value: isinstance(value, list) and all(isinstance(c, str) for c in value),
+    "normalisation": lambda value: isinstance(value, dict) and _is_normalisation(value),
+    "versions": lambda value: isinstance(value, dict),
+}
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What is in a run folder, read when it is asked for; made by `open_run`.
+
+    Attributes:
+        path: the folder.
+        config: its config.json.
+        recipe: the recipe with the run's settings.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.config["classes"])
+
+    @property
+    def normalise(self) -> data.Normalize:
+        """The transform of float images 0 to 1 that the model was trained with."""
+        numbers = self.config["normalisation"]
+        return data.Normalize(numbers["mean"], numbers["std"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether training came to its end and was tested."""
+        return (self.path / METRICS).exists()
+
+    def model(self) -> Module:
+        """The model with its best weights, in evaluation mode: normalised images -> outputs.
+
+        That of a recipe on features has the extractor in front.
+
+        Raises:
+            RunError: there are no weights yet, or not those of this recipe.
+        """
+        model = weights_into(self.recipe.build(), self.path / MODEL)
+        if self.recipe.extractor is not None:
+            extractor = weights_into(self.recipe.extractor.build(), self.path / EXTRACTOR)
+            model = Sequential(extractor.features, model)
+        return model.eval()
+
+    def history(self) -> History:
+        """The epochs so far.
+
+        Raises:
+            RunError: there is no history.csv, or it is torn.
+        """
+        path = self.path / HISTORY
+        try:
+            return History.read_csv(path)
+        except OSError as error:
+            raise RunError(self._missing(path)) from error
+        except ValueError as error:
+            raise RunError(str(error)) from error
+
+    def metrics(self) -> dict[str, Any]:
+        """What was measured at the end: see `recipes.Run.metrics`.
+
+        Raises:
+            RunError: training is not complete, or metrics.json is torn.
+        """
+        if not self.complete:
+            raise RunError(self._missing(self.path / METRICS))
+        return read_json(self.path / METRICS)
+
+    def test_set(self, data_dir: str | Path | None = None) -> data.ArrayDataset:
+        """The data set that the run is tested on, the same to the bit.
+
+        Args:
+            data_dir: where its files are now, if not where they were in training.
+
+        Raises:
+            DataUnavailable: not found.
+            RunError: another data set than that of the run.
+        """
+        _, test_set = data.load(self.recipe.dataset, data_dir or self.config["data_dir"])
+        if data_sum(test_set) != self.config["data_sha256"]["test"]:
+            raise RunError(f"{test_set.name} is not the data set that {self.path} was tested on")
+        return test_set
+
+    def test_batches(self, data_dir: str | Path | None = None) -> data.DataLoader:
+        """The test set in normalised batches, for `model()`."""
+        transform = data.Compose([data.ToFloat(), self.normalise])
+        return data.DataLoader(self.test_set(data_dir), 500, transform=transform)
+
+    def predictions(self, data_dir: str | Path | None = None) -> Predictions:
+        """Class probabilities of the test set, computed now."""
+        return predict(self.model(), self.test_batches(data_dir), self.recipe.probabilities)
+
+    def _missing(self, path: Path) -> str:
+        return (
+            f"{path} is not there: this run is not complete; go on with "
+            f"`{resume_command(self.path)}`"
+        )
+
+
+def open_run(path: str | Path) -> SavedRun:
+    """Read a run folder.
+
+    Raises:
+        RunError: no such folder, not one of ours, or one of a recipe or with settings that this
+            version does not have.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise RunError(f"there is no run folder {path}")
+    if not (path / CONFIG).exists():
+        raise RunError(f"{path} is no run folder: it has no {CONFIG}")
+    config = read_json(path / CONFIG)
+    if config.get("format") != FORMAT:
+        raise RunError(
+            f"{path / CONFIG} has the format {config.get('format')!r}, wanted {FORMAT!r}"
+        )
+    for name, is_right in WANTED.items():
+        if name not in config or not is_right(config[name]):
+            got = f"has {str(config[name])[:40]!r} as" if name in config else "lacks"
+            raise RunError(f"{path / CONFIG} {got} {name!r}; it is damaged or not one of ours")
+    if config["recipe"] not in RECIPES:
+        raise RunError(f"{path} is of the recipe {config['recipe'][:40]!r}, which is unknown here")
+    try:
+        recipe = configured(RECIPES[config["recipe"]], config["settings"])
+    except ValueError as error:
+        raise RunError(f"{path / CONFIG}: {error}") from error
+    return SavedRun(path, config, recipe)
+
+
+def create_run(
+    name: str,
+    settings: Mapping[str, Any],
+    datasets: tuple[data.ArrayDataset, data.ArrayDataset],
+    *,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    out: str | Path | None = None,
+) -> SavedRun:
+    """Make a run folder with its config.json.
+
+    Args:
+        name: the recipe's.
+        settings: what differs from the recipe, see `configured`.
+        datasets: training and test set.
+        out: the folder, which must be new or empty; by default `runs/<recipe>-<date>-<seed>`.
+
+    Raises:
+        RunError: the folder has something in it.
+        OSError: the folder cannot be made.
+    """
+    recipe = configured(RECIPES[name], settings)
+    train_set, test_set = datasets
+    kept, _ = data.train_validation_split(train_set, recipe.validation_fraction, seed)
+    normalise = normalisation(kept.images)
+    config = {
+        "format": FORMAT,
+        "recipe": name,
+        "settings": dict(settings),
+        "dataset": recipe.dataset,
+        "data_dir": None if data_dir is None else str(Path(data_dir).resolve()),
+        "data_sha256": {"train": data_sum(train_set), "test": data_sum(test_set)},
+        "classes": list(train_set.classes),
+        "normalisation": {"mean": normalise.mean, "std": normalise.std},
+        "validation_fraction": recipe.validation_fraction,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "lr": recipe.lr,
+        "seed": seed,
+        "threads": tinygrad_fm.get_num_threads(),
+        "versions": versions(),
+        "command": command_line(),
+        "commit": commit(),
+    }
+    path = _new_folder(f"{name}-{datetime.date.today()}-{seed}", out)
+    write_json(path / CONFIG, config)
+    return SavedRun(path, config, recipe)
+
+
+def _new_folder(name: str, out: str | Path | None) -> Path:
+    """Make the folder `out`, or else `runs/<name>`, with -2, -3, … if that is taken."""
+    if out is not None:
+        path = Path(out)
+        path.mkdir(parents=True, exist_ok=True)
+        if any(PARTIAL not in file.name for file in path.iterdir()):
+            raise RunError(f"{path} is not empty; choose another folder, or --resume the run in it")
+        return path
+    for number in itertools.count(1):
+        path = Path("runs", name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError("there is always another number")
+
+
+def weights_into(model: Module, path: Path) -> Module:
+    """The model with the weights of a safetensors file.
+
+    Raises:
+        RunError: the file cannot be read, or has weights of another model.
+    """
+    arrays, _ = read_arrays(path)
+    try:
+        model.load_state_dict(arrays)
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
+    return model
+
+
+def data_sum(dataset: data.ArrayDataset) -> str:
+    """The checksum of a data set's images and labels."""
+    return checksum(dataset.images, dataset.labels)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that may change a run's bits."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "tinygrad_fm": tinygrad_fm.__version__,
+    }
+
+
+def command_line() -> str:
+    """How this program was called, as a reader would type it."""
+    return shlex.join(["python", "-m", "tinygrad_fm", *sys.argv[1:]])
+
+
+def resume_command(path: Path) -> str:
+    """What to type to go on with a run."""
+    return shlex.join(["tinygrad-fm", "train", "--resume", str(path)])
+
+
+def commit() -> str | None:
+    """The commit of the checkout that the package lies in, with a + if files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _is_normalisation(value: dict[str, Any]) -> bool:
+    mean, std = value.get("mean"), value.get("std")
+    return isinstance(mean, float) and isinstance(std, float) and -10 < mean < 10 and 0 < std < 10

@@ -1,0 +1,149 @@
+"""Training into a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinygrad_fm import data, get_num_threads
+from tinygrad_fm.nn import Module
+from tinygrad_fm.recipes import RECIPES, Run
+from tinygrad_fm.recipes.features import load_extractor, save_weights, training_facts
+from tinygrad_fm.recipes.run import Datasets, check_extractor, extractor_recipe, finish, prepare
+from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.report import plot_confusion, plot_history, plot_predictions
+from tinygrad_fm.runs.files import RunError, replacing, write_json
+from tinygrad_fm.runs.folder import (
+    CONFIG,
+    EXTRACTOR,
+    HISTORY,
+    INITIAL,
+    METRICS,
+    MODEL,
+    SavedRun,
+    command_line,
+    commit,
+    create_run,
+    data_sum,
+    open_run,
+    weights_into,
+)
+
+
+def begin(
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    extractor: Path | None = None,
+    out: Path | None = None,
+) -> SavedRun:
+    """Make the folder of a new run; `go_on` trains it.
+
+    Args:
+        name: the recipe's.
+        settings: what differs from the recipe, see `recipes.settings.configured`.
+        extractor: the weights of the recipe's extractor, which is trained first otherwise.
+        out: the folder, new or empty; by default `runs/<recipe>-<date>-<seed>`.
+
+    Raises:
+        ValueError: a setting that is unknown, or cannot have its value.
+        DataUnavailable: the data set can neither be found nor fetched.
+        ExtractorError: the extractor's weights don't fit the recipe and the seed.
+        RunError: the folder has something in it.
+        OSError: the folder cannot be made.
+    """
+    recipe = configured(RECIPES[name], settings)
+    check_extractor(recipe, extractor)
+    source = None
+    if extractor is not None:
+        source = load_extractor(extractor_recipe(recipe), seed, extractor)
+    datasets = data.load(recipe.dataset, data_dir)
+    saved = create_run(name, settings, datasets, seed=seed, data_dir=data_dir, out=out)
+    if source is not None:
+        _write_extractor(saved, source)
+    return saved
+
+
+def go_on(saved: SavedRun, progress: bool = True) -> Run:
+    """Train from where the run folder is, and write what comes out of it.
+
+    Raises:
+        DataUnavailable: the data set can neither be found nor fetched.
+        RunError: something in the folder cannot be used, or the data set has changed.
+        NonFiniteLossError: the loss became NaN or infinite.
+        OSError: the folder cannot be written to, or the disk is full.
+    """
+    datasets = data.load(saved.recipe.dataset, saved.config["data_dir"])
+    _check_data(saved, datasets)
+    training, test = prepare(saved.recipe, datasets, saved.seed, _extractor(saved, progress))
+    if (saved.path / INITIAL).exists():
+        weights_into(training.model, saved.path / INITIAL)
+    training.run(progress)
+    result = finish(saved.recipe, saved.seed, training, datasets[1], test)
+    write_results(saved.path, result)
+    return result
+
+
+def write_results(path: Path, result: Run) -> None:
+    """Fill a run folder; metrics.json comes last, and says that everything else is there."""
+    classes, (_, probabilities, labels) = result.test_set.classes, result.predictions
+    with replacing(path / HISTORY) as file:
+        result.history.write_csv(file)
+    with replacing(path / MODEL) as file:
+        result.save_weights(file)
+    with replacing(path / "curves.png") as file:
+        plot_history(result.history, file)
+    with replacing(path / "confusion.png") as file:
+        plot_confusion(result.confusion, classes, file)
+    with replacing(path / "predictions.png") as file:
+        plot_predictions(result.test_set.images, probabilities, labels, classes, file)
+    facts = {"threads": get_num_threads(), "command": command_line(), "commit": commit()}
+    write_json(path / METRICS, result.metrics() | facts)
+
+
+def _check_data(saved: SavedRun, datasets: Datasets) -> None:
+    for dataset, part in zip(datasets, ("train", "test"), strict=True):
+        if data_sum(dataset) != saved.config["data_sha256"][part]:
+            raise RunError(
+                f"{saved.path} began on other {part} images than those of {dataset.name} now; "
+                "train anew"
+            )
+
+
+def _extractor(saved: SavedRun, progress: bool) -> Module | None:
+    """The trained network that makes the features, if there are to be any.
+
+    It is read from extractor.safetensors; if that is not there yet, a run of its own, in the folder
+    extractor/, makes it.
+    """
+    if saved.recipe.extractor is None:
+        return None
+    recipe = extractor_recipe(saved.recipe)
+    if (saved.path / EXTRACTOR).exists():
+        return weights_into(recipe.build(), saved.path / EXTRACTOR)
+    folder = saved.path / "extractor"
+    if (folder / CONFIG).exists():
+        own = open_run(folder)
+    else:
+        same_images = {
+            "dataset": recipe.dataset,
+            "validation_fraction": recipe.validation_fraction,
+        }
+        own = begin(
+            recipe.name,
+            same_images,
+            seed=saved.seed,
+            data_dir=saved.config["data_dir"],
+            out=folder,
+        )
+    model = go_on(own, progress).model
+    _write_extractor(saved, model)
+    return model
+
+
+def _write_extractor(saved: SavedRun, model: Module) -> None:
+    with replacing(saved.path / EXTRACTOR) as file:
+        save_weights(model, file, training_facts(extractor_recipe(saved.recipe), saved.seed))
