@@ -4,7 +4,7 @@
 #   make test       the whole test suite, with the branch coverage of ops, nn and optim
 #   make lint       ruff and mypy
 #   make examples   every example, for one epoch on the built-in data set
-#   make test-all   lint, test and examples
+#   make test-all   lint, test, the tests that take minutes, and examples
 #   make clean      remove .venv and everything else that was made here
 
 PYTHON ?= python3
@@ -20,7 +20,7 @@ CORE := .venv/core-installed
 TEST := .venv/test-installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint examples test-all clean
+.PHONY: demo test lint slow examples test-all clean
 
 demo: $(CORE)
 	$(BIN)/python -m tinygrad_fm demo
@@ -38,7 +38,10 @@ examples: $(CORE)
 		$(BIN)/python examples/$$lesson.py --dataset garments --epochs 1; \
 	done
 
-test-all: lint test examples
+test-all: lint test slow examples
+
+slow: $(TEST)
+	$(BIN)/python -m pytest -m slow
 
 clean:
 	rm -rf .venv out build dist *.egg-info .coverage .hypothesis .*_cache

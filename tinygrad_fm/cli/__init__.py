@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from tinygrad_fm import __version__
@@ -40,9 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     try:
-        return options.action(options) or 0
-    except KeyboardInterrupt as interruption:
-        print(f"tinygrad-fm: {interruption or 'interrupted'}", file=sys.stderr)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            return options.action(options) or 0
+    except KeyboardInterrupt:
+        say("interrupted", options.go_on)
         return 130
     except BrokenPipeError:  # whoever read our output has seen enough: `tinygrad-fm list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        print(f"tinygrad-fm: {explain(error)}", file=sys.stderr)
+        say(explain(error), options.go_on if isinstance(error, OSError | MemoryError) else None)
         return 1
 
 
@@ -63,11 +66,24 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-V", "--version", action="version", version=f"tinygrad-fm {__version__}")
     top.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
-    top.set_defaults(takes_rest=False)
+    # go_on: how to continue what the command began, in case that something ends it.
+    top.set_defaults(takes_rest=False, go_on=None)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for family in FAMILIES:
         family.add_commands(commands)
     return top
+
+
+def say(problem: str, go_on: str | None) -> None:
+    """Tell people, on stderr, what went wrong and how to continue."""
+    print(f"tinygrad-fm: {problem}", file=sys.stderr)
+    if go_on:
+        print(f"What was saved is whole. Go on with:\n  {go_on}", file=sys.stderr)
+
+
+def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning on one line."""
+    print(f"tinygrad-fm: {message}", file=sys.stderr)
 
 
 def explain(error: Exception) -> str:

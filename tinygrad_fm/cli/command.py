@@ -31,7 +31,7 @@ def add_command(
         default=argparse.SUPPRESS,  # or it would undo a --debug before the command
         help="show the whole traceback of an error",
     )
-    command.set_defaults(action=action)
+    command.set_defaults(action=action, bad_usage=command.error)
     return command
 
 

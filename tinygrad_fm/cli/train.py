@@ -13,6 +13,7 @@ from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import DATASETS, OPTIMIZERS
 from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
+from tinygrad_fm.runs.folder import resume_command
 
 SETTINGS = ("dataset", "epochs", "batch_size", "lr", "optimizer", "augment")
 
@@ -55,8 +56,13 @@ def train(options: argparse.Namespace) -> None:
     if options.threads:
         set_num_threads(options.threads)
     saved = start(options) if options.resume is None else resume(options)
-    print(f"{saved.recipe.name} in {saved.path}/", file=sys.stderr)
-    result = go_on(saved)
+    if saved.complete:
+        print(f"{saved.path} is complete: test accuracy {saved.metrics()['test_accuracy']:.2%}")
+        return
+    if sys.stderr.isatty():
+        print(f"{saved.recipe.name} in {saved.path}/", file=sys.stderr)
+    options.go_on = resume_command(saved.path)
+    result = go_on(saved, data_dir=options.data_dir)
     print(table([result]))
     print(f"\nThe run is in {saved.path}/")
 
@@ -64,9 +70,7 @@ def train(options: argparse.Namespace) -> None:
 def start(options: argparse.Namespace) -> SavedRun:
     """A new run with the settings that were given."""
     if options.recipe is None:
-        raise RunError(
-            "train needs a RECIPE, or --resume RUN; `tinygrad-fm list` shows the recipes"
-        )
+        options.bad_usage("give a RECIPE (`tinygrad-fm list` shows them), or --resume RUN")
     given = {name: getattr(options, name) for name in SETTINGS}
     return begin(
         options.recipe,
@@ -79,5 +83,12 @@ def start(options: argparse.Namespace) -> SavedRun:
 
 
 def resume(options: argparse.Namespace) -> SavedRun:
-    """The run that was interrupted, which has its settings."""
-    return open_run(options.resume)
+    """The run that was interrupted, which has settings of its own."""
+    fixed = (*SETTINGS, "seed", "extractor", "out")
+    given = [f"--{name.replace('_', '-')}" for name in fixed if getattr(options, name) is not None]
+    if given:
+        options.bad_usage(f"--resume goes on with the run's own settings: leave out {given[0]}")
+    saved = open_run(options.resume)
+    if options.recipe not in (None, saved.recipe.name):
+        raise RunError(f"{saved.path} is of the recipe {saved.recipe.name}, not {options.recipe}")
+    return saved

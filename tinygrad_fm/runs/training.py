@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tinygrad_fm.recipes.features import load_extractor, save_weights, training_
 from tinygrad_fm.recipes.run import Datasets, check_extractor, extractor_recipe, finish, prepare
 from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.report import plot_confusion, plot_history, plot_predictions
+from tinygrad_fm.runs.checkpoint import Checkpoints
 from tinygrad_fm.runs.files import RunError, replacing, write_json
 from tinygrad_fm.runs.folder import (
     CONFIG,
@@ -29,6 +31,11 @@ from tinygrad_fm.runs.folder import (
     open_run,
     weights_into,
 )
+from tinygrad_fm.runs.interrupt import ctrl_c_waits
+from tinygrad_fm.runs.lock import locked
+from tinygrad_fm.train import History, Training
+
+CHECKPOINT_EVERY = 30.0  # seconds within an epoch; there is one after each epoch as well
 
 
 def begin(
@@ -67,24 +74,83 @@ def begin(
     return saved
 
 
-def go_on(saved: SavedRun, progress: bool = True) -> Run:
+def go_on(
+    saved: SavedRun,
+    *,
+    data_dir: Path | None = None,
+    progress: bool = True,
+) -> Run:
     """Train from where the run folder is, and write what comes out of it.
 
+    However often this is interrupted, by whatever, the weights and the history are at the end those
+    of a training that never was, to the bit.
+
+    Args:
+        data_dir: where the data set's files are now, if not where they were at the beginning.
+
     Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; if it came in training, a checkpoint is written.
         DataUnavailable: the data set can neither be found nor fetched.
-        RunError: something in the folder cannot be used, or the data set has changed.
+        RunError: the folder is in use, something in it cannot be used, or the data set has changed.
         NonFiniteLossError: the loss became NaN or infinite.
         OSError: the folder cannot be written to, or the disk is full.
     """
-    datasets = data.load(saved.recipe.dataset, saved.config["data_dir"])
-    _check_data(saved, datasets)
-    training, test = prepare(saved.recipe, datasets, saved.seed, _extractor(saved, progress))
-    if (saved.path / INITIAL).exists():
-        weights_into(training.model, saved.path / INITIAL)
-    training.run(progress)
-    result = finish(saved.recipe, saved.seed, training, datasets[1], test)
-    write_results(saved.path, result)
+    with locked(saved.path):
+        place = data_dir or saved.config["data_dir"]
+        datasets = data.load(saved.recipe.dataset, place)
+        _check_data(saved, datasets)
+        source = _extractor(saved, place, progress)
+        training, test = prepare(saved.recipe, datasets, saved.seed, source)
+        _train(saved, training, progress)
+        result = finish(saved.recipe, saved.seed, training, datasets[1], test)
+        write_results(saved.path, result)
     return result
+
+
+def _train(saved: SavedRun, training: Training, progress: bool) -> None:
+    """Run the training from its last checkpoint to the end, writing new ones on the way."""
+    checkpoints = Checkpoints(saved.path / "checkpoint", _facts(saved))
+    state = checkpoints.load()
+    if state is not None:
+        _restore(training, state, checkpoints.folder)
+    elif (saved.path / INITIAL).exists():
+        weights_into(training.model, saved.path / INITIAL)
+    written = time.monotonic()
+
+    def save() -> None:
+        nonlocal written
+        checkpoints.save(training.state_dict())
+        written = time.monotonic()
+
+    def after_batch() -> None:
+        if interrupted() or time.monotonic() - written >= CHECKPOINT_EVERY:
+            save()
+        if interrupted():
+            raise KeyboardInterrupt
+
+    def after_epoch(history: History) -> None:
+        save()
+        with replacing(saved.path / HISTORY) as file:
+            history.write_csv(file)
+        stopping = training.early_stopping
+        if stopping is not None and stopping.best_epoch == len(history):
+            with replacing(saved.path / MODEL) as file:
+                save_weights(training.model, file, training_facts(saved.recipe, saved.seed))
+
+    with ctrl_c_waits() as interrupted:
+        training.run(progress, after_batch, after_epoch)
+
+
+def _facts(saved: SavedRun) -> dict[str, Any]:
+    """What a checkpoint must agree in with its run."""
+    return {name: saved.config[name] for name in ("recipe", "settings", "seed", "data_sha256")}
+
+
+def _restore(training: Training, state: dict[str, Any], folder: Path) -> None:
+    try:
+        training.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RunError(f"the checkpoint in {folder} does not fit this recipe: {error}") from error
 
 
 def write_results(path: Path, result: Run) -> None:
@@ -113,7 +179,7 @@ def _check_data(saved: SavedRun, datasets: Datasets) -> None:
             )
 
 
-def _extractor(saved: SavedRun, progress: bool) -> Module | None:
+def _extractor(saved: SavedRun, data_dir: Path | None, progress: bool) -> Module | None:
     """The trained network that makes the features, if there are to be any.
 
     It is read from extractor.safetensors; if that is not there yet, a run of its own, in the folder
@@ -136,10 +202,10 @@ def _extractor(saved: SavedRun, progress: bool) -> Module | None:
             recipe.name,
             same_images,
             seed=saved.seed,
-            data_dir=saved.config["data_dir"],
+            data_dir=data_dir,
             out=folder,
         )
-    model = go_on(own, progress).model
+    model = go_on(own, data_dir=data_dir, progress=progress).model
     _write_extractor(saved, model)
     return model
 

@@ -141,11 +141,11 @@ class Training:
         while not self.over:
             self._started = time.perf_counter()
             with self._bar(progress) as bar:
-                self._train(bar, on_batch_end)
+                figures = self._train(bar, on_batch_end)
                 training, validation = self._mean.result(), NOT_MEASURED
                 if self.validation_loader is not None:
                     validation = evaluate(self.model, self.validation_loader, self.loss_fn)
-                    bar.set_postfix_str(f"{bar.postfix}, val {validation.accuracy:.1%}")
+                    bar.set_postfix_str(f"{figures}, val {validation.accuracy:.1%}")
             self._end_epoch(training, validation)
             if on_epoch_end is not None:
                 on_epoch_end(self.history)
@@ -178,22 +178,21 @@ class Training:
     def _seconds_so_far(self) -> float:
         return self._seconds_before + time.perf_counter() - self._started
 
-    def _train(self, bar: tqdm, on_batch_end: Callable[[], None] | None) -> None:
-        """One pass over the loader, or what is left of it."""
+    def _train(self, bar: tqdm, on_batch_end: Callable[[], None] | None) -> str:
+        """One pass over the loader, or what is left of it; the figures that the bar shows last."""
         self.model.train()
-        seen = self._mean.images
+        seen, figures = self._mean.images, "resumed"
         for images, labels in self.train_loader:
             self._step(images, labels)
             so_far = self._mean.result()
             speed = (self._mean.images - seen) / (time.perf_counter() - self._started)
-            bar.set_postfix_str(
-                f"loss {so_far.loss:.3f}, acc {so_far.accuracy:.1%}, {speed:,.0f} images/s",
-                refresh=False,
-            )
+            figures = f"loss {so_far.loss:.3f}, acc {so_far.accuracy:.1%}, {speed:,.0f} images/s"
+            bar.set_postfix_str(figures, refresh=False)
             bar.update()
             if on_batch_end is not None:
                 on_batch_end()
         bar.refresh()
+        return figures
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         random_state = default_generator().bit_generator.state
