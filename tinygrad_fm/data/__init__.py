@@ -5,6 +5,7 @@ from tinygrad_fm.data.dataset import ArrayDataset, Dataset
 from tinygrad_fm.data.garments import Garments
 from tinygrad_fm.data.idx import IDXError, read_idx
 from tinygrad_fm.data.loader import DataLoader
+from tinygrad_fm.data.picture import PictureError, as_input, read_picture
 from tinygrad_fm.data.sources import DataUnavailable, locate
 from tinygrad_fm.data.split import train_validation_split
 from tinygrad_fm.data.transforms import (
@@ -29,14 +30,17 @@ __all__ = [
     "Garments",
     "IDXError",
     "Normalize",
+    "PictureError",
     "RandomCrop",
     "RandomErasing",
     "RandomHorizontalFlip",
     "RandomRotation",
     "ToFloat",
     "Transform",
+    "as_input",
     "load",
     "locate",
     "read_idx",
+    "read_picture",
     "train_validation_split",
 ]
