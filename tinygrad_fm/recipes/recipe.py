@@ -79,6 +79,11 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return special.softmax(scores, axis=1)
 
 
+def proportional(outputs: np.ndarray) -> np.ndarray:
+    """Probabilities of a model that ends in a sigmoid for each class: shares of their sum."""
+    return outputs / outputs.sum(axis=1, keepdims=True)
+
+
 def bernoulli_nll(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Negative log likelihood of ten independent yes-or-no answers: Σ over classes, mean over N.
 

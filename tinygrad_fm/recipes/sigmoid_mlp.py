@@ -4,7 +4,7 @@ from tinygrad_fm.data import RandomCrop
 from tinygrad_fm.nn import Flatten, Linear, Sequential, Sigmoid
 from tinygrad_fm.optim import SGD
 from tinygrad_fm.optim.lr_scheduler import CosineAnnealingLR
-from tinygrad_fm.recipes.recipe import Recipe, bernoulli_nll
+from tinygrad_fm.recipes.recipe import Recipe, bernoulli_nll, proportional
 
 
 def build(hidden: int = 128) -> Sequential:
@@ -19,7 +19,7 @@ RECIPE = Recipe(
     dataset="mnist",
     build=build,
     loss=bernoulli_nll,
-    probabilities=lambda p: p / p.sum(axis=1, keepdims=True),
+    probabilities=proportional,
     optimizer=lambda parameters, lr: SGD(parameters, lr, momentum=0.9, weight_decay=1e-5),
     lr=0.05,
     epochs=40,
