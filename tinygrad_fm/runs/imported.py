@@ -1,0 +1,90 @@
+"""A PyTorch state dict becomes a run that can be evaluated, exported and trained further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_fm.nn import Module
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.features import save_weights, training_facts
+from tinygrad_fm.runs.files import RunError, read_arrays, replacing
+from tinygrad_fm.runs.folder import INITIAL, MODEL, SavedRun
+from tinygrad_fm.runs.training import begin
+
+SHOWN = 3  # problems that an error spells out
+
+
+def import_weights(
+    file: str | Path,
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    extractor: Path | None = None,
+    out: Path | None = None,
+) -> SavedRun:
+    """Make a run folder of a safetensors file with the weights of a recipe's PyTorch twin.
+
+    The weights are the run's model, and what its training begins with. They must have been trained
+    on images of mean 0 and variance 1, as the recipes' are.
+
+    Args:
+        file: written by safetensors.torch.save_file(model.state_dict(), file), say.
+        name: the recipe's.
+        settings, seed, data_dir, extractor, out: see `begin`.
+
+    Raises:
+        RunError: no safetensors file, or one whose names, shapes, types or numbers are not those
+            of the recipe's model.
+        DataUnavailable, ExtractorError, OSError: see `begin`.
+    """
+    recipe = RECIPES[name]
+    if recipe.extractor is not None and extractor is None:
+        raise RunError(
+            f"{name} sees features, not images: it needs the weights of its extractor as well; "
+            f"give the model.safetensors of a trained {recipe.extractor.name}"
+        )
+    model = read_weights(file, name)
+    run = begin(name, settings, seed=seed, data_dir=data_dir, extractor=extractor, out=out)
+    for weights in (INITIAL, MODEL):
+        with replacing(run.path / weights) as partial:
+            save_weights(model, partial, training_facts(run.recipe, seed))
+    return run
+
+
+def read_weights(file: str | Path, name: str) -> Module:
+    """A recipe's model with the weights of a safetensors file.
+
+    Half and double precision become single.
+
+    Raises:
+        RunError: see `import_weights`.
+    """
+    arrays, _ = read_arrays(Path(file))
+    model = RECIPES[name].build()
+    problems = _problems(arrays, model.state_dict())
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise RunError(f"{file} does not fit {name}: {'; '.join(problems[:SHOWN])}{more}")
+    model.load_state_dict(arrays)
+    return model
+
+
+def _problems(given: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> list[str]:
+    """What is wrong with arrays by name, each in a few words."""
+    problems = [f"{name} {wanted[name].shape} is missing" for name in wanted.keys() - given.keys()]
+    problems += [f"{name[:80]} is unknown" for name in given.keys() - wanted.keys()]
+    for name in wanted.keys() & given.keys():
+        got, want = given[name], wanted[name]
+        if got.shape != want.shape:
+            problems.append(f"{name} has the shape {got.shape}, wanted {want.shape}")
+        elif got.dtype.kind != want.dtype.kind:
+            problems.append(f"{name} has the type {got.dtype}, wanted {want.dtype}")
+        elif not np.isfinite(got.astype(want.dtype)).all():
+            problems.append(f"{name} has numbers that are not finite")
+    return sorted(problems)
