@@ -1,5 +1,6 @@
 """Pictures and tables of what was trained."""
 
+from tinygrad_fm.report.classified import plot_classified
 from tinygrad_fm.report.compare import format_comparison, plot_comparison
 from tinygrad_fm.report.confusion import plot_confusion
 from tinygrad_fm.report.curves import plot_history
@@ -17,6 +18,7 @@ __all__ = [
     "format_table",
     "format_trials",
     "pca",
+    "plot_classified",
     "plot_comparison",
     "plot_confusion",
     "plot_history",
