@@ -10,21 +10,24 @@ import warnings
 from collections.abc import Sequence
 
 from tinygrad_fm import __version__
-from tinygrad_fm.cli import checks, demo, recipes, runs, train
-from tinygrad_fm.data import DataUnavailable, IDXError
+from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, runs, train
+from tinygrad_fm.data import DataUnavailable, IDXError, PictureError
+from tinygrad_fm.export import ExportError
 from tinygrad_fm.recipes import ExtractorError
 from tinygrad_fm.runs import RunError
 
 # Each module has `add_commands(commands)`; their order is that of the help.
-FAMILIES = (demo, recipes, train, runs, checks)
+FAMILIES = (demo, recipes, train, runs, predict, report, exchange, checks)
 # What may go wrong without being a mistake in the program.
 EXPECTED = (
     DataUnavailable,
+    ExportError,
     ExtractorError,
     FloatingPointError,
     IDXError,
     MemoryError,
     OSError,
+    PictureError,
     RunError,
 )
 

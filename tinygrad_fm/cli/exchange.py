@@ -1,0 +1,81 @@
+"""`export` and `import`: weights for other programs, and from them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tinygrad_fm.cli.command import add_command, natural, positive, rate
+from tinygrad_fm.export import FORMATS, export
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.settings import DATASETS
+from tinygrad_fm.runs import import_weights, open_run, resume_command
+
+SETTINGS = ("dataset", "epochs", "batch_size", "lr")
+
+
+def add_commands(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "export",
+        export_run,
+        "write a run's best weights for other programs",
+        "export runs/cnn-2026-04-15-0 --to onnx\n\n"
+        "onnx         pixels (uint8, 0 to 255) in, class probabilities out; for onnxruntime\n"
+        "safetensors  PyTorch's names: load_state_dict(safetensors.torch.load_file(FILE))\n"
+        "torch        the same for torch.load(FILE, weights_only=True); needs PyTorch",
+    )
+    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
+    command.add_argument("--to", choices=FORMATS, required=True, help="the file's format")
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file (default: RECIPE.ENDING in the run)"
+    )
+
+    command = add_command(
+        commands,
+        "import",
+        import_file,
+        "make a run of a PyTorch state dict, to evaluate it or to train it further",
+        "import cnn.safetensors cnn --epochs 3 --lr 0.002\n\n"
+        "In PyTorch: safetensors.torch.save_file(model.state_dict(), 'cnn.safetensors').\n"
+        "The weights are taken as trained on images of mean 0 and variance 1.",
+    )
+    add = command.add_argument
+    add("file", type=Path, metavar="FILE", help="a safetensors file with the weights of RECIPE")
+    add("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
+    add("--out", type=Path, metavar="RUN", help="the run folder (default: under runs/)")
+    add("--dataset", choices=DATASETS, help="instead of the recipe's own")
+    add("--data-dir", type=Path, metavar="DIR", help="where the data set's files are")
+    add("--epochs", type=positive, metavar="N", help="of further training")
+    add("--batch-size", type=positive, metavar="N")
+    add("--lr", type=rate, metavar="RATE", help="learning rate of further training")
+    add("--seed", type=natural, metavar="N", default=0, help="of further training (default: 0)")
+    add(
+        "--extractor",
+        type=Path,
+        metavar="FILE",
+        help="of features-mlp: the model.safetensors of a trained cnn-5conv",
+    )
+
+
+def export_run(options: argparse.Namespace) -> None:
+    path = export(open_run(options.run), options.to, options.out)
+    print(f"{path} has {path.stat().st_size:,} bytes")
+
+
+def import_file(options: argparse.Namespace) -> None:
+    """Make the run, and say what can be done with it."""
+    given = {name: getattr(options, name) for name in SETTINGS}
+    run = import_weights(
+        options.file,
+        options.recipe,
+        {name: value for name, value in given.items() if value is not None},
+        seed=options.seed,
+        data_dir=options.data_dir,
+        extractor=options.extractor,
+        out=options.out,
+    )
+    print(f"The run is in {run.path}/")
+    print(f"  to test it:          tinygrad-fm evaluate {run.path}")
+    print(f"  to train it further: {resume_command(run.path)}")

@@ -1,0 +1,87 @@
+"""`predict`: classify pictures of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_fm.cli.command import add_command
+from tinygrad_fm.data import PictureError, as_input, read_picture
+from tinygrad_fm.report import plot_classified
+from tinygrad_fm.runs import RunError, SavedRun, classify, open_run
+
+SHOWN, BAR = 3, 40  # classes, and characters of a full bar
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def add_commands(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "predict",
+        predict,
+        "classify pictures: PNG or JPEG, of one garment or digit on a plain background",
+        "predict runs/cnn-2026-04-15-0 shirt.jpg boot.png",
+    )
+    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="a PNG or JPEG")
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for what is drawn (default: beside each image, as IMAGE-prediction.png)",
+    )
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Print and draw what each picture is; one that cannot be read does not stop the others."""
+    run = open_run(options.run)
+    places = drawings(options.images, options.out)
+    failed = 0
+    for path, place in zip(options.images, places, strict=True):
+        try:
+            show(run, path, place)
+        except (PictureError, OSError) as error:
+            print(f"tinygrad-fm: {path}: {error}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+def drawings(images: list[Path], out: Path | None) -> list[Path]:
+    """Where each image's drawing is saved, each in a file of its own."""
+    places = [(out or path.parent) / f"{path.stem}-prediction.png" for path in images]
+    for place in places:
+        if places.count(place) > 1:
+            raise RunError(f"two of the images would be drawn into {place}; rename one of them")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    return places
+
+
+def show(run: SavedRun, path: Path, place: Path) -> None:
+    """One picture: a few lines on the terminal, and a drawing."""
+    picture = read_picture(path)
+    seen = as_input(picture, run.recipe.dataset)
+    probabilities = classify(run, seen[np.newaxis])[0]
+    plot_classified(picture, seen, probabilities, run.classes, place)
+    print(path)
+    print(bars(probabilities, run.classes))
+    print(f"  drawn in {place}\n")
+
+
+def bars(probabilities: np.ndarray, classes: tuple[str, ...]) -> str:
+    """The most probable classes, a line each."""
+    width = max(map(len, classes))
+    best = np.argsort(-probabilities, kind="stable")[:SHOWN]
+    return "\n".join(
+        f"  {classes[i]:{width}}  {probabilities[i]:6.1%}  {bar(probabilities[i])}" for i in best
+    )
+
+
+def bar(share: float) -> str:
+    """A bar of up to BAR characters, to an eighth of one."""
+    whole, eighths = divmod(round(share * BAR * 8), 8)
+    return ("█" * whole + EIGHTHS[eighths]).rstrip()
