@@ -17,6 +17,7 @@ import numpy as np
 
 DIMENSIONS = {2049: 1, 2051: 3}  # magic number -> labels (N,) or images (N, rows, columns)
 MAX_BYTES = 1 << 30  # twenty times MNIST; a header that declares more is damaged
+PIECE = 1 << 20  # bytes read at once
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -74,10 +75,13 @@ def _read_exactly(stream: BinaryIO, size: int, path: Path) -> bytes:
 
 
 def _read_payload(stream: BinaryIO, shape: tuple[int, ...], path: Path) -> np.ndarray:
-    # One byte more than declared shows a longer file, whatever a gzip bomb would expand to;
-    # it also makes gzip reach its end, where it verifies its own checksum.
+    # One byte more than declared shows a longer file, whatever a gzip bomb would expand to; it also
+    # makes gzip reach its end, where it verifies its own checksum. In pieces, since `read(size)`
+    # takes the memory that a forged header declares before it looks at the file.
     size = math.prod(shape)
-    data = bytearray(stream.read(size + 1))
+    data = bytearray()
+    while len(data) <= size and (piece := stream.read(min(PIECE, size + 1 - len(data)))):
+        data += piece
     if len(data) != size:
         got = f"only {len(data):,} bytes" if len(data) < size else "more bytes than that"
         raise IDXError(

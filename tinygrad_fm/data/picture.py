@@ -42,7 +42,7 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
                 _check_size(image.size, path)
                 # A JPEG can be decoded at half, a quarter or an eighth of its size.
                 image.draft(None, (WORKING_SIDE, WORKING_SIDE))
-                image = _on_white(ImageOps.exif_transpose(image))
+                upright = _on_white(ImageOps.exif_transpose(image))
         except PictureError:
             raise
         except Image.DecompressionBombError as error:
@@ -51,8 +51,8 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
             raise PictureError(
                 f"{path} is no undamaged PNG or JPEG ({error}); convert it or save it again"
             ) from error
-    image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX)
-    return image
+    upright.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX)
+    return upright
 
 
 def as_input(image: Image.Image, dataset: str) -> np.ndarray:

@@ -86,10 +86,12 @@ def read_bounded(path: Path, limit: int) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(limit + 1)
+            # `read(limit)` would take that much memory before it looks at the file.
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(size) if size <= limit else b""
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > limit:
+    if size > limit:
         raise RunError(f"{path} has more than {limit:,} bytes, so it is none of ours")
     return content
 

@@ -1,0 +1,213 @@
+"""Files from others may hold anything: they are read, or refused by the error meant for that.
+
+Every case has a number, which is the seed of its damage: a failure names it, and
+`make_case(target, number)` makes it again. While a file is read, the process may take 768 MB more
+than before: a forged size that asks for memory before it is checked fails here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz import mutations
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.numpy import save
+from saved_runs import saved_run
+
+from tinygrad_fm.data import IDXError, PictureError, as_input, read_idx, read_picture
+from tinygrad_fm.recipes import RECIPES, ExtractorError
+from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
+from tinygrad_fm.recipes.features import load_extractor, training_facts
+from tinygrad_fm.runs import RunError, open_run
+from tinygrad_fm.runs.imported import read_weights
+from tinygrad_fm.train.history import EpochRow, History
+
+FAST, SLOW = 40, 1200  # cases of each target
+ROOM = 768 << 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of file: a valid one, its damage, who reads it, and how that may refuse."""
+
+    valid: Callable[[], bytes]
+    damage: Callable[[bytes, np.random.Generator], bytes]
+    read: Callable[[Path], object]
+    error: type[Exception]
+    name: str = "file"
+
+
+# ------------------------------------------------------------------------------- valid files
+
+
+def images_idx() -> bytes:
+    pixels = np.arange(5 * 6 * 7, dtype=np.uint8)
+    return struct.pack(">4I", 2051, 5, 6, 7) + pixels.tobytes()
+
+
+def picture(form: str) -> bytes:
+    """A dark square with metadata of every kind that is read."""
+    image = Image.effect_noise((48, 40), 8).convert("RGB")
+    image.paste((10, 20, 90), (12, 10, 30, 32))
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    if form == "PNG":
+        info = PngInfo()
+        info.add_text("comment", "a square", zip=True)
+        image.quantize(32).save(file, form, pnginfo=info, exif=exif, transparency=3, dpi=(72, 72))
+    else:
+        image.save(file, form, exif=exif, dpi=(72, 72), progressive=True)
+    return file.getvalue()
+
+
+def weights() -> bytes:
+    return save(dict(RECIPES["mlp-1hidden"].build().state_dict()), {"recipe": "mlp-1hidden"})
+
+
+SMALL = RECIPES["cnn-5conv"].changed(
+    build=lambda: FiveConvolutions(channels=(2, 3, 4), hidden=8), dataset="garments"
+)
+
+
+def extractor() -> bytes:
+    return save(dict(SMALL.build().state_dict()), training_facts(SMALL, 0))
+
+
+def history() -> bytes:
+    made = History()
+    for epoch in (1, 2):
+        made.append(EpochRow(epoch, 0.5, 0.6, 0.7, 0.8, lr=0.1, seconds=3.0))
+    file = Path("history.csv")
+    made.write_csv(file)
+    return file.read_bytes()
+
+
+def config() -> bytes:
+    return Path("config.json").read_bytes()
+
+
+# ------------------------------------------------------------------------------- readers
+
+
+def look(path: Path) -> None:
+    as_input(read_picture(path), "fashion-mnist")
+    as_input(read_picture(path), "mnist")
+
+
+def look_into_run(path: Path) -> None:
+    """Everything that later commands take from a configuration."""
+    run = open_run(path.parent)
+    repr((run.name, run.seed, run.classes, run.normalise))
+    run.recipe.optimizer(run.recipe.build().parameters(), run.recipe.lr)
+
+
+TARGETS = {
+    "idx": Target(images_idx, mutations.damaged, read_idx, IDXError),
+    "idx.gz": Target(
+        lambda: gzip.compress(images_idx()), mutations.damaged_gzip, read_idx, IDXError
+    ),
+    "png": Target(lambda: picture("PNG"), mutations.damaged_png, look, PictureError),
+    "jpeg": Target(lambda: picture("JPEG"), mutations.damaged, look, PictureError),
+    "weights": Target(
+        weights,
+        mutations.damaged_safetensors,
+        lambda path: read_weights(path, "mlp-1hidden"),
+        RunError,
+    ),
+    "extractor": Target(
+        extractor,
+        mutations.damaged_safetensors,
+        lambda path: load_extractor(SMALL, 0, path),
+        ExtractorError,
+    ),
+    "config": Target(config, mutations.damaged_json_file, look_into_run, RunError, "config.json"),
+    "history": Target(
+        history,
+        mutations.damaged,
+        lambda path: open_run(path.parent).history(),
+        RunError,
+        "history.csv",
+    ),
+    "metrics": Target(
+        lambda: b'{"recipe": "mlp", "test_accuracy": 0.9, "per_class": {"Bag": {"f1": 0.5}}}',
+        mutations.damaged_json_file,
+        lambda path: open_run(path.parent).metrics(),
+        RunError,
+        "metrics.json",
+    ),
+}
+
+
+# ------------------------------------------------------------------------------- the test
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A run folder, which is also the working directory."""
+    monkeypatch.chdir(tmp_path)
+    saved_run(tmp_path, "mlp")
+    return tmp_path
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Allocations beyond ROOM fail inside the block, where the system can limit them."""
+    resource = pytest.importorskip("resource")
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        yield
+        return
+    now = int(status.read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + ROOM, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def make_case(target: Target, valid: bytes, number: int) -> bytes:
+    """The damaged file with this number; one in ten is nothing but noise."""
+    rng = np.random.default_rng(number)
+    if rng.random() < 0.1:
+        return rng.bytes(int(rng.integers(0, 300)))
+    return target.damage(valid, rng)
+
+
+def fuzz(target: Target, folder: Path, numbers: range) -> None:
+    valid = target.valid()
+    path = folder / target.name
+    path.write_bytes(valid)
+    target.read(path)  # what is not damaged is read
+    refused = 0
+    with little_memory():
+        for number in numbers:
+            path.write_bytes(make_case(target, valid, number))
+            try:
+                target.read(path)
+            except target.error:
+                refused += 1
+            except BaseException as error:
+                raise AssertionError(f"case {number}: {type(error).__name__}") from error
+    assert refused > len(numbers) / 5  # the damage was damage
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_files_are_read_or_refused(folder, name):
+    fuzz(TARGETS[name], folder, range(FAST))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_thousands_of_damaged_files_are_read_or_refused(folder, name):
+    """Nine targets: 10,800 cases, beside the fast ones."""
+    fuzz(TARGETS[name], folder, range(FAST, FAST + SLOW))
