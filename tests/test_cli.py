@@ -34,12 +34,14 @@ def train(tmp_path, monkeypatch):
 def test_train_writes_what_it_measured(train, tmp_path, capsys):
     assert train("mlp-1hidden", "--seed", 3, "--lr", 0.02) == 0
     assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json",
         "model.safetensors",
         "metrics.json",
         "history.csv",
         "curves.png",
-        "mlp-1hidden-confusion.png",
-        "mlp-1hidden-predictions.png",
+        "confusion.png",
+        "predictions.png",
+        "checkpoint",
     }
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     history = History.read_csv(tmp_path / "history.csv")
@@ -59,7 +61,7 @@ def test_train_writes_what_it_measured(train, tmp_path, capsys):
     model.load_state_dict(load_file(tmp_path / "model.safetensors"))
     printed = capsys.readouterr().out
     assert f"{metrics['test_accuracy']:.1%}" in printed
-    assert f"are in {tmp_path}/" in printed
+    assert f"is in {tmp_path}/" in printed
 
 
 def test_train_takes_an_extractor(train, tmp_path):

@@ -119,7 +119,6 @@ def test_optuna_is_imported_by_a_search_alone():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--trials", "0"], "at least 1 trial, got 0"),
         (["--storage", "nonsense"], "the storage of trials can't be opened"),
         (["--storage", "sqlite:////no/such/folder/x.db"], "the storage of trials can't be opened"),
     ],
@@ -127,6 +126,11 @@ def test_optuna_is_imported_by_a_search_alone():
 def test_what_cannot_be_searched_is_an_error(change, message, tmp_path, capsys):
     assert main([*TINY, "--out", str(tmp_path), *change]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_search_without_trials_is_an_error(tmp_path):
+    with pytest.raises(tune.TuneError, match="at least 1 trial, got 0"):
+        tune.search(RECIPES["mlp"].changed(dataset="garments"), tmp_path, trials=0)
 
 
 def test_a_recipe_on_features_names_the_other(tmp_path, capsys):

@@ -11,7 +11,6 @@ https://arxiv.org/abs/1907.10902.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import inspect
 import sys
@@ -280,38 +279,3 @@ def _create(url: str, name: str, epochs: int) -> optuna.Study:
             break
         time.sleep(pause)  # two workers may be making the tables at once, which only one can
     raise TuneError(f"the storage of trials can't be opened: {reason}") from reason
-
-
-# ---------------------------------------------------------------------------- the command
-
-
-def add_command(commands: Any, datasets: Sequence[str]) -> None:
-    """Add `tune` to the subcommands of an argparse parser."""
-    command = commands.add_parser("tune", help="search for better settings of a recipe")
-    command.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
-    command.add_argument("--dataset", choices=datasets, help="instead of the recipe's own")
-    command.add_argument("--data-dir", type=Path, help="where the data set's files are")
-    command.add_argument("--trials", type=int, default=20, help="how many to add")
-    command.add_argument("--epochs", type=int, help="of each trial; the recipe's own by default")
-    command.add_argument("--storage", metavar="URL", help="a database instead of a file in --out")
-    command.add_argument("--study", metavar="NAME", help="the search's name in the storage")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--out", type=Path, help="folder for the table, the picture and trials.db")
-    command.set_defaults(action=run_command)
-
-
-def run_command(options: argparse.Namespace) -> None:
-    """Search as the command line says, and print the table of trials."""
-    recipe = RECIPES[options.recipe].changed(dataset=options.dataset, epochs=options.epochs)
-    out = options.out or Path("out") / f"tune-{recipe.name}-{recipe.dataset}"
-    trials = search(
-        recipe,
-        out,
-        data_dir=options.data_dir,
-        trials=options.trials,
-        storage=options.storage,
-        study=options.study,
-        seed=options.seed,
-    )
-    print(format_trials(trials))
-    print(f"\nTable and picture are in {out}/")

@@ -10,14 +10,15 @@ import warnings
 from collections.abc import Sequence
 
 from tinygrad_fm import __version__
-from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, runs, train
+from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, runs, train, tune
 from tinygrad_fm.data import DataUnavailable, IDXError, PictureError
 from tinygrad_fm.export import ExportError
 from tinygrad_fm.recipes import ExtractorError
 from tinygrad_fm.runs import RunError
+from tinygrad_fm.tune import TuneError
 
 # Each module has `add_commands(commands)`; their order is that of the help.
-FAMILIES = (demo, recipes, train, runs, predict, report, exchange, checks)
+FAMILIES = (demo, recipes, train, runs, predict, report, exchange, tune, checks)
 # What may go wrong without being a mistake in the program.
 EXPECTED = (
     DataUnavailable,
@@ -29,6 +30,7 @@ EXPECTED = (
     OSError,
     PictureError,
     RunError,
+    TuneError,
 )
 
 

@@ -1,0 +1,50 @@
+"""`tune`: search for better settings of a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tinygrad_fm.cli.command import add_command, natural, positive
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.settings import DATASETS
+from tinygrad_fm.report import format_trials
+from tinygrad_fm.tune import search
+
+
+def add_commands(commands: Any) -> None:
+    command = add_command(
+        commands,
+        "tune",
+        tune,
+        "search for better settings of a recipe",
+        "tune mlp --dataset garments --epochs 10 --trials 20",
+    )
+    add = command.add_argument
+    add("recipe", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
+    add("--dataset", choices=DATASETS, help="instead of the recipe's own")
+    add("--data-dir", type=Path, metavar="DIR", help="where the data set's files are")
+    add("--trials", type=positive, metavar="N", default=20, help="how many to add (default: 20)")
+    add("--epochs", type=positive, metavar="N", help="of each trial (default: the recipe's own)")
+    add("--storage", metavar="URL", help="a database instead of a file in --out")
+    add("--study", metavar="NAME", help="the search's name in the storage")
+    add("--seed", type=natural, metavar="N", default=0)
+    add("--out", type=Path, metavar="DIR", help="for the table, the picture and trials.db")
+
+
+def tune(options: argparse.Namespace) -> None:
+    """Search, then print the table of trials."""
+    recipe = RECIPES[options.recipe].changed(dataset=options.dataset, epochs=options.epochs)
+    out = options.out or Path("out") / f"tune-{recipe.name}-{recipe.dataset}"
+    trials = search(
+        recipe,
+        out,
+        data_dir=options.data_dir,
+        trials=options.trials,
+        storage=options.storage,
+        study=options.study,
+        seed=options.seed,
+    )
+    print(format_trials(trials))
+    print(f"\nTable and picture are in {out}/")
