@@ -4,7 +4,8 @@
 #   make test       the whole test suite, with the branch coverage of ops, nn and optim
 #   make lint       ruff and mypy
 #   make examples   every example, for one epoch on the built-in data set
-#   make test-all   lint, test, the tests that take minutes, and examples
+#   make docs       the documentation's pages, in site/
+#   make test-all   lint, test, the tests that take minutes, examples and docs
 #   make clean      remove .venv and everything else that was made here
 
 PYTHON ?= python3
@@ -18,9 +19,10 @@ VENV := .venv/made
 SOURCES := setup.cfg pyproject.toml constraints.txt
 CORE := .venv/core-installed
 TEST := .venv/test-installed
+DOCS := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint slow examples test-all clean
+.PHONY: demo test lint slow examples docs test-all clean
 
 demo: $(CORE)
 	$(BIN)/python -m tinygrad_fm demo
@@ -38,13 +40,17 @@ examples: $(CORE)
 		$(BIN)/python examples/$$lesson.py --dataset garments --epochs 1; \
 	done
 
-test-all: lint test slow examples
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The pages are in site/; open site/index.html"
+
+test-all: lint test slow examples docs
 
 slow: $(TEST)
 	$(BIN)/python -m pytest -m slow
 
 clean:
-	rm -rf .venv out build dist *.egg-info .coverage .hypothesis .*_cache
+	rm -rf .venv out site build dist *.egg-info .coverage .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -r {} +
 
 $(CORE): $(SOURCES) | $(VENV)
@@ -53,6 +59,10 @@ $(CORE): $(SOURCES) | $(VENV)
 
 $(TEST): $(SOURCES) | $(VENV)
 	$(INSTALL) -e '.[test]'
+	touch $@ $(CORE)
+
+$(DOCS): $(SOURCES) | $(VENV)
+	$(INSTALL) -e '.[docs]'
 	touch $@ $(CORE)
 
 define CHECK_VERSION

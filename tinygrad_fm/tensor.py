@@ -618,7 +618,7 @@ class Tensor:
         return self.split(math.ceil(self._length(dim) / chunks) or [0] * chunks, dim)
 
     def gather(self, dim: int, index: Tensor) -> Tensor:
-        """y[i][j] = x[i][index[i][j]] for dim = 1, and likewise for others."""
+        """`y[i][j] = x[i][index[i][j]]` for dim = 1, and likewise for others."""
         if index.ndim != self.ndim or index.dtype.kind not in "iu":
             raise ValueError(
                 f"gather needs an integer index with {self.ndim} axes, "

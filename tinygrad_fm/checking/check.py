@@ -110,13 +110,6 @@ def gradcheck(
 ) -> GradcheckReport:
     """Compare the gradients of a function, or of a network of your own, with its derivatives.
 
-    >>> import numpy as np
-    >>> from tinygrad_fm import gradcheck, nn
-    >>> x, t = np.random.default_rng(0).standard_normal((8, 4)), np.arange(8) % 3
-    >>> model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
-    >>> bool(gradcheck(model, x, loss=lambda y: nn.functional.cross_entropy(y, t)))
-    True
-
     Every floating-point input is checked, and every parameter of a `Module` that is trained; both
     are converted to float64 (copies: the model is left as it is). A small Jacobian is checked
     entry by entry, a large one by v·(Jᵀg) = (Jv)·g for random g and, for each input, random v.
@@ -139,6 +132,14 @@ def gradcheck(
         GradcheckError: naming the input, the index, both values and the error.
         ValueError: if there is nothing to check, if the output is not finite, or if
             `method="complex"` and the function cannot take complex numbers.
+
+    Examples:
+        >>> import numpy as np
+        >>> from tinygrad_fm import gradcheck, nn
+        >>> x, t = np.random.default_rng(0).standard_normal((8, 4)), np.arange(8) % 3
+        >>> model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+        >>> bool(gradcheck(model, x, loss=lambda y: nn.functional.cross_entropy(y, t)))
+        True
     """
     if method not in METHODS:
         raise ValueError(f"method is one of {', '.join(METHODS)}; got {method!r}")

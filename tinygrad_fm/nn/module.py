@@ -36,17 +36,18 @@ class RemovableHandle:
 class Module:
     """A layer or model: parameters, buffers and submodules, in the order they were assigned.
 
-    A subclass assigns them as attributes in `__init__` and computes in `forward`:
+    A subclass assigns them as attributes in `__init__` and computes in `forward`.
 
-    >>> from tinygrad_fm import nn
-    >>> class Net(nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.fc = nn.Linear(4, 2)
-    ...     def forward(self, x):
-    ...         return self.fc(x).relu()
-    >>> [name for name, _ in Net().named_parameters()]
-    ['fc.weight', 'fc.bias']
+    Examples:
+        >>> from tinygrad_fm import nn
+        >>> class Net(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.fc = nn.Linear(4, 2)
+        ...     def forward(self, x):
+        ...         return self.fc(x).relu()
+        >>> [name for name, _ in Net().named_parameters()]
+        ['fc.weight', 'fc.bias']
     """
 
     training: bool
