@@ -105,9 +105,21 @@ def test_the_data_set_decides_how():
         assert (as_input(picture, clothes) > 0).sum() == 784
 
 
-def test_a_blank_picture_is_refused():
+def test_a_white_shirt_on_a_grey_wall_is_seen():
+    wall = Image.new("RGB", (100, 100), (190, 190, 190))
+    wall.paste(WHITE, (40, 20, 60, 80))
+    assert fashion_input(wall)[14, 14] == 255
+
+
+@pytest.mark.parametrize("make", [fashion_input, digit_input])
+def test_a_picture_that_shows_nothing_is_refused(make):
+    blank = Image.new("RGB", (50, 50), (250, 251, 252))
     with pytest.raises(PictureError, match="nothing but background"):
-        fashion_input(Image.new("RGB", (50, 50), (250, 251, 252)))
+        make(blank)
+    blank = Image.new("RGB", (50, 50), (100, 100, 100))
+    blank.paste((150, 80, 72), (10, 10, 20, 20))  # red, as light as the grey around it
+    with pytest.raises(PictureError, match="nothing but background"):
+        make(blank)
 
 
 # ------------------------------------------------------------------------------------- files

@@ -73,7 +73,7 @@ def fashion_input(image: Image.Image) -> np.ndarray:
 
     Two steps differ from the paper's: pixels are averaged where the paper skips rows and columns,
     so that a noisy photo does not become a noisier input, which makes its sharpening needless;
-    and only pictures with a light background are negated (all of the paper's have one).
+    and only what is darker than its background is negated (in the paper all is, on white).
     """
     small = _resize(_trim(image), SIDE)
     height, width = small.shape
@@ -135,21 +135,24 @@ def _trim(image: Image.Image) -> np.ndarray:
     """What lies on the background, cut out: grey 0 (background) to 255, float32 (H, W).
 
     Background is what comes close to the colour of the corners; it becomes 0 exactly, however
-    grey the paper or the wall.
+    grey the paper or the wall. What is darker than that is negated, unless more of it is lighter.
     """
     colours = np.asarray(image, np.float32)  # (H, W, 3)
     background = _corner_colour(colours)
     distance = np.sqrt(np.square(colours - background).sum(axis=2))  # (H, W, 3) -> (H, W)
     shown = distance > NEAR * 255 * np.sqrt(3)
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
-    if rows.size == 0:
+    grey, paper = luminance(colours), float(luminance(background))
+    darker = np.where(shown, np.maximum(paper - grey, 0), 0)
+    lighter = np.where(shown, np.maximum(grey - paper, 0), 0)
+    light = darker * (255 / max(paper, 1))
+    if lighter.sum() > darker.sum():
+        light = lighter * (255 / max(255 - paper, 1))
+    if light.max() < 1:
         raise PictureError(
             "the picture shows nothing but background; wanted a garment or a digit that is "
             "darker or lighter than what it lies on"
         )
-    grey, paper = luminance(colours), float(luminance(background))
-    light = (paper - grey) / paper if paper > 127 else (grey - paper) / (255 - paper)
-    light = np.where(shown, np.clip(light, 0, 1), 0) * 255
     return light[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
