@@ -1,11 +1,12 @@
 """Recipes small enough to be trained in tests, under the names of their big sisters.
 
-Run as a program this is the command line with those recipes, and with a checkpoint after every
-batch.
+Run as a program this is the command line with those recipes, on one thread, and with a checkpoint
+every $CHECKPOINT_EVERY seconds or else after every batch.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 
@@ -43,7 +44,7 @@ if __name__ == "__main__":
     from tinygrad_fm.cli import main
     from tinygrad_fm.runs import training
 
-    training.CHECKPOINT_EVERY = 0.0
+    training.CHECKPOINT_EVERY = float(os.environ.get("CHECKPOINT_EVERY", "0"))
     set_num_threads(1)
     RECIPES.update(TINY)
     sys.exit(main())

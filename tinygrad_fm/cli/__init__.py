@@ -33,6 +33,15 @@ EXPECTED = (
     TuneError,
 )
 
+# Plainer words than the system's.
+REASONS = {
+    errno.ENOSPC: "the disk is full, could not write",
+    errno.EDQUOT: "the disk quota is used up, could not write",
+    errno.EFBIG: "the file would be larger than this system allows",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "no permission",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -93,19 +102,11 @@ def show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def explain(error: Exception) -> str:
     """One line for people about what went wrong."""
-    if isinstance(error, OSError) and error.errno in PLACES:
-        return f"{PLACES[error.errno]}: {error.filename or 'a file'} could not be written"
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = REASONS.get(error.errno or 0, error.strerror or "")
+        return f"{reason[:1].lower()}{reason[1:]}: {error.filename}"
     if isinstance(error, MemoryError):
-        return f"not enough memory: {error or 'try a smaller --batch-size'}"
+        return f"not enough memory, try a smaller --batch-size: {error}".removesuffix(": ")
     if isinstance(error, EXPECTED):
         return str(error)
     return f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
-
-
-PLACES = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is larger than this system allows",
-    errno.EROFS: "the disk is read-only",
-    errno.EACCES: "permission denied",
-}

@@ -49,9 +49,11 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         _flush(partial, os.O_RDWR)
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # as when writing fills the disk
+            error.filename = str(path)
         raise
     if os.name == "posix":  # elsewhere folders cannot be opened, and need not be
         _flush(path.parent, os.O_RDONLY)

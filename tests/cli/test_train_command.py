@@ -1,0 +1,281 @@
+"""`train`: what it prints, what it refuses, and how it ends when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import tiny_runs
+from safetensors import safe_open
+
+from tinygrad_fm.cli import main
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.features import save_weights
+from tinygrad_fm.runs import begin, go_on, open_run
+from tinygrad_fm.runs.lock import locked
+
+PROGRAM = Path(tiny_runs.__file__)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[1]), "OMP_NUM_THREADS": "1"}
+SETTINGS = {"dataset": "garments", "epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    for name, recipe in tiny_runs.TINY.items():
+        monkeypatch.setitem(RECIPES, name, recipe)
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """The folder of a run that has not trained yet."""
+    return begin("mlp-1hidden", SETTINGS, out=tmp_path / "run").path
+
+
+def train(*arguments: object) -> int:
+    return main(["train", *map(str, arguments)])
+
+
+def resume_hint(path: Path) -> str:
+    return f"What was saved is whole. Go on with:\n  tinygrad-fm train --resume {path}\n"
+
+
+# ---------------------------------------------------------------------------- as it should
+
+
+def test_trains_with_the_settings_that_are_given(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = "--dataset garments --epochs 1 --batch-size 500 --lr 0.01 --optimizer adam --seed 7"
+    assert train("mlp-1hidden", *options.split(), "--augment", "--out", out) == 0
+    printed = capsys.readouterr()
+    assert f"The run is in {out}/" in printed.out
+    assert printed.err == ""  # quiet where there is no terminal
+    saved = open_run(out)
+    assert saved.config["settings"] == {
+        "dataset": "garments",
+        "epochs": 1,
+        "batch_size": 500,
+        "lr": 0.01,
+        "optimizer": "adam",
+        "augment": True,
+    }
+    assert saved.seed == 7
+    assert saved.metrics()["batch_size"] == 500
+    assert {"threads", "command", "commit", "test_accuracy"} <= saved.metrics().keys()
+    assert train("--resume", out) == 0
+    assert "is complete: test accuracy" in capsys.readouterr().out
+
+
+def test_a_model_on_features_brings_its_extractor(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train("features-mlp", "--dataset", "garments", "--epochs", 1, "--out", out) == 0
+    assert open_run(out / "extractor").complete
+    again = open_run(out)
+    accuracy = (again.predictions().predicted == again.test_set().labels).mean()
+    assert accuracy == pytest.approx(again.metrics()["test_accuracy"])
+    # A second one takes the first one's extractor.
+    weights = out / "extractor" / "model.safetensors"
+    other = tmp_path / "other"
+    options = ("--dataset", "garments", "--epochs", 1, "--extractor", weights, "--out", other)
+    assert train("features-mlp", *options) == 0
+    assert open_run(other).metrics()["per_class"] == again.metrics()["per_class"]
+    assert not (other / "extractor").exists()
+    assert train("features-mlp", *options[:4], "--extractor", weights, "--seed", 1) == 1
+    assert "has seed 0, wanted 1" in capsys.readouterr().err
+
+
+def test_an_imported_model_is_trained_from_its_weights(begun):
+    start = RECIPES["mlp-1hidden"].build()
+    save_weights(start, begun / "initial.safetensors", {})
+    result = go_on(open_run(begun), progress=False)
+    moved = result.model.state_dict()
+    # Two epochs move the weights, but not far from where they began.
+    for name, array in start.state_dict().items():
+        if name.endswith("weight"):
+            assert 0 < abs(moved[name] - array).mean() < 0.5 * abs(array).mean() + 0.05
+
+
+# ---------------------------------------------------------------------------- bad usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a RECIPE"),
+        (["unknown"], "invalid choice: 'unknown'"),
+        (["mlp", "--epochs", "0"], "argument --epochs: invalid positive value: '0'"),
+        (["mlp", "--lr", "nan"], "argument --lr: invalid rate value: 'nan'"),
+        (["mlp", "--seed", "-1"], "argument --seed"),
+        (["mlp", "--colour"], "unrecognized arguments: --colour"),
+        (["mlp", "--resume", "here", "--lr", "1"], "run's own settings: leave out --lr"),
+    ],
+)
+def test_bad_usage_exits_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train(*arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------- failures
+
+
+def failure(capsys, *arguments: object) -> str:
+    """The error of a command that fails: short, and no traceback."""
+    assert train(*arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("tinygrad-fm: ")
+    assert "Traceback" not in printed.err
+    return printed.err.removeprefix("tinygrad-fm: ")
+
+
+def test_no_run_folder(tmp_path, capsys):
+    error = failure(capsys, "--resume", tmp_path / "nothing")
+    assert error == f"there is no run folder {tmp_path / 'nothing'}\n"
+
+
+def test_another_recipe_than_the_runs(begun, capsys):
+    error = failure(capsys, "cnn", "--resume", begun)
+    assert error == f"{begun} is of the recipe mlp-1hidden, not cnn\n"
+
+
+def test_a_checkpoint_of_another_recipe(tmp_path, begun, capsys):
+    other = begin("mlp-deep", SETTINGS, out=tmp_path / "other")
+    go_on(other, progress=False)
+    shutil.copytree(other.path / "checkpoint", begun / "checkpoint")
+    error = failure(capsys, "--resume", begun)
+    assert 'is of another training: recipe "mlp-deep", wanted "mlp-1hidden"' in error
+    assert f"to train from the beginning, delete {begun / 'checkpoint'}" in error
+
+
+def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(begun, capsys):
+    go_on(open_run(begun), progress=False)
+    (begun / "metrics.json").unlink()
+    last = sorted((begun / "checkpoint").glob("*.safetensors"))[-1]
+    last.write_bytes(last.read_bytes()[:1000])
+    assert train("--resume", begun) == 0
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"tinygrad-fm: {last} is torn")
+    assert errors.endswith("; the checkpoint before it is used\n")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_folder_in_use(begun, capsys):
+    with locked(begun):
+        assert failure(capsys, "--resume", begun) == f"{begun} is in use by process {os.getpid()}\n"
+    assert train("--resume", begun) == 0
+
+
+def test_a_full_disk(begun, capsys):
+    """Linux's /dev/full is a disk without room; the second epoch's checkpoint goes there."""
+    (begun / "checkpoint").mkdir()
+    (begun / "checkpoint" / "0002.partial.safetensors").symlink_to("/dev/full")
+    place = begun / "checkpoint" / "0002.safetensors"
+    error = failure(capsys, "--resume", begun)
+    assert error == f"the disk is full, could not write: {place}\n" + resume_hint(begun)
+    assert len(open_run(begun).history()) == 1
+    assert train("--resume", begun) == 0
+    assert len(open_run(begun).history()) == 2
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that everybody may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def no_privileges():
+    """Root may write anywhere: be nobody for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+def test_a_place_that_may_not_be_written_to(open_folder, no_privileges, capsys):
+    out = open_folder / "run"
+    if os.geteuid() == open_folder.stat().st_uid:
+        open_folder.chmod(0o555)
+    error = failure(capsys, "mlp-1hidden", "--dataset", "garments", "--out", out)
+    assert error == f"no permission: {out}\n"
+
+
+def test_a_loss_that_is_no_number_names_the_operation(begun, tmp_path, capsys):
+    options = ("--dataset", "garments", "--lr", "1e30", "--out", tmp_path / "other")
+    error = failure(capsys, "mlp-1hidden", *options)
+    assert "the training loss is nan in epoch 1" in error
+    assert "forward of " in error
+    assert "try a lower learning rate" in error
+
+
+def test_too_little_memory(tmp_path):
+    """In a process that may have half a gigabyte more than it has at the start."""
+    code = f"""
+import resource, sys
+sys.path[:0] = [{str(PROGRAM.parent)!r}]
+from tinygrad_fm.cli import main
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 2**29
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(["train", "cnn", "--dataset", "garments", "--batch-size", "9000", "--threads", "1",
+               "--out", {str(tmp_path / "run")!r}]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("tinygrad-fm: not enough memory, try a smaller --batch-size")
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(RuntimeError, match="there is no run folder"):
+        train("--resume", tmp_path / "nothing", "--debug")
+    with pytest.raises(RuntimeError, match="there is no run folder"):
+        main(["--debug", "train", "--resume", str(tmp_path / "nothing")])
+
+
+# ---------------------------------------------------------------------------- Ctrl-C
+
+
+def state_of(checkpoint: Path) -> dict:
+    with safe_open(checkpoint, framework="numpy") as file:
+        return json.loads(file.metadata()["state"])
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_exits_with_130(tmp_path):
+    run = tmp_path / "run"
+    command = ["train", "mlp-1hidden", "--dataset", "garments", "--epochs", "1000", "--out", run]
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, PROGRAM, *command],
+            env={**ENVIRONMENT, "CHECKPOINT_EVERY": "1e9"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        wanted = max((int(p.stem) for p in run.glob("checkpoint/*.json")), default=0) + 1
+        while not (run / f"checkpoint/{wanted:04}.json").exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
+        assert process.returncode == 130, errors
+        assert output == ""
+        assert errors == f"tinygrad-fm: interrupted\n{resume_hint(run)}"
+        state = state_of(sorted(run.glob("checkpoint/*.safetensors"))[-1])
+        assert state["train_loader"]["batches"] > 0  # in the middle of an epoch
+        command = ["train", "--resume", run]
