@@ -27,12 +27,11 @@ from tinygrad_fm import data
 from tinygrad_fm.nn import Parameter
 from tinygrad_fm.optim import SGD, Adam, AdamW, Optimizer
 from tinygrad_fm.optim.lr_scheduler import CosineAnnealingLR
-from tinygrad_fm.random import manual_seed
-from tinygrad_fm.recipes import RECIPES, Recipe
+from tinygrad_fm.recipes import Recipe
 from tinygrad_fm.recipes.recipe import one_cycle
-from tinygrad_fm.recipes.run import loaders
-from tinygrad_fm.report import Trial, format_settings, format_trials, plot_trials
-from tinygrad_fm.train import EarlyStopping, History, NonFiniteLossError, fit
+from tinygrad_fm.recipes.run import Datasets, prepare
+from tinygrad_fm.report import Trial, format_settings, plot_trials
+from tinygrad_fm.train import History, NonFiniteLossError
 
 if TYPE_CHECKING:
     import optuna
@@ -171,20 +170,11 @@ def _suggest_widths(
     return tuple(widths)  # type: ignore[arg-type]  # each of an int is an int
 
 
-def _accuracy(
-    trial: optuna.Trial,
-    recipe: Recipe,
-    datasets: tuple[data.ArrayDataset, data.ArrayDataset],
-    seed: int,
-) -> float:
+def _accuracy(trial: optuna.Trial, recipe: Recipe, datasets: Datasets, seed: int) -> float:
     """Train, telling optuna of every epoch; the best validation accuracy."""
     import optuna
 
-    train, validation, _ = loaders(recipe, *datasets, seed)
-    manual_seed(seed)
-    model = recipe.build()
-    optimizer = recipe.optimizer(model.parameters(), recipe.lr)
-    schedule, step_schedule = recipe.schedule, recipe.step_schedule
+    training, _ = prepare(recipe, datasets, seed)
 
     def tell(history: History) -> None:
         last = history.rows[-1]
@@ -193,18 +183,7 @@ def _accuracy(
             raise optuna.TrialPruned
 
     try:
-        history = fit(
-            model,
-            recipe.loss,
-            optimizer,
-            train,
-            validation,
-            epochs=recipe.epochs,
-            scheduler=schedule and schedule(optimizer, recipe.epochs),
-            step_scheduler=step_schedule and step_schedule(optimizer, recipe.epochs * len(train)),
-            early_stopping=EarlyStopping(recipe.patience or recipe.epochs, monitor="val_accuracy"),
-            on_epoch_end=tell,
-        )
+        history = training.run(on_epoch_end=tell)
     except NonFiniteLossError as error:  # too large a learning rate is an answer, not a failure
         raise optuna.TrialPruned from error
     return float(history["val_accuracy"].max())
