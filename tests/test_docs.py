@@ -1,7 +1,7 @@
-"""The documentation is true: its code runs, its links lead somewhere, its tables name what there is.
+"""The documentation is true: its code runs, its links lead somewhere, its tables name what exists.
 
-Pages show Fashion-MNIST or MNIST and many epochs. Here the same code runs with the built-in data set
-and for one epoch; `QUICK` is all that is changed.
+Pages show Fashion-MNIST or MNIST and many epochs. Here the same code runs with the built-in data
+set and for one epoch; `QUICK` is all that is changed.
 """
 
 from __future__ import annotations
