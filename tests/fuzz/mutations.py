@@ -94,11 +94,17 @@ def damaged_json_file(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def damaged_safetensors(content: bytes, rng: np.random.Generator) -> bytes:
-    """Half of the time with a header that is still JSON of the right length."""
+    """Half of the time with a header that is JSON of the right length."""
     if rng.random() < 0.5:
         return damaged(content, rng)
     size = int.from_bytes(content[:8], "little")
-    header = json.dumps(damaged_json(json.loads(content[8 : 8 + size]), rng)).encode()
+    parsed = json.loads(content[8 : 8 + size])
+    state = parsed.get("__metadata__", {}).get("state")
+    if state is not None and rng.random() < 0.7:  # JSON within JSON
+        parsed["__metadata__"]["state"] = json.dumps(damaged_json(json.loads(state), rng))
+    else:
+        parsed = damaged_json(parsed, rng)
+    header = json.dumps(parsed).encode()
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 

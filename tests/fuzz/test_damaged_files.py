@@ -23,15 +23,20 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save
 from saved_runs import saved_run
 
+from tinygrad_fm import data, nn, optim
 from tinygrad_fm.data import IDXError, PictureError, as_input, read_idx, read_picture
 from tinygrad_fm.recipes import RECIPES, ExtractorError
 from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
 from tinygrad_fm.recipes.features import load_extractor, training_facts
 from tinygrad_fm.runs import RunError, open_run
+from tinygrad_fm.runs.checkpoint import FORMAT, Checkpoints
+from tinygrad_fm.runs.files import checksum, write_json
 from tinygrad_fm.runs.imported import read_weights
+from tinygrad_fm.runs.training import _restore
+from tinygrad_fm.train import EarlyStopping, Training
 from tinygrad_fm.train.history import EpochRow, History
 
-FAST, SLOW = 40, 1200  # cases of each target
+FAST, SLOW = 40, 1000  # cases of each target
 ROOM = 768 << 20
 
 
@@ -95,6 +100,40 @@ def config() -> bytes:
     return Path("config.json").read_bytes()
 
 
+def small_training() -> Training:
+    """With every kind of state: optimizer, schedule, patience, loader, random numbers."""
+    images = data.ArrayDataset(
+        np.zeros((4, 1, 2, 2), np.uint8), np.zeros(4, np.int64), ("a", "b"), "blank"
+    )
+    loaders = [data.DataLoader(images, 2, transform=data.ToFloat()) for _ in range(2)]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.BatchNorm1d(2))
+    optimizer = optim.Adam(model.parameters())
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=4)
+    return Training(
+        model,
+        nn.functional.cross_entropy,
+        optimizer,
+        *loaders,
+        epochs=2,
+        step_scheduler=schedule,
+        early_stopping=EarlyStopping(2, monitor="val_loss"),
+    )
+
+
+def checkpoint(file: str) -> bytes:
+    """One that was written after an epoch and a batch."""
+
+    def after_batch() -> None:
+        if training.history:
+            Checkpoints(Path("checkpoint"), {}).save(training.state_dict())
+            raise KeyboardInterrupt
+
+    training = small_training()
+    with pytest.raises(KeyboardInterrupt):
+        training.run(False, after_batch)
+    return Path("checkpoint", file).read_bytes()
+
+
 # ------------------------------------------------------------------------------- readers
 
 
@@ -108,6 +147,15 @@ def look_into_run(path: Path) -> None:
     run = open_run(path.parent)
     repr((run.name, run.seed, run.classes, run.normalise))
     run.recipe.optimizer(run.recipe.build().parameters(), run.recipe.lr)
+
+
+def go_on_from(path: Path) -> None:
+    """Restore a training from a checkpoint of which the manifest says that it is whole."""
+    manifest = {"format": FORMAT, "sha256": checksum(path.read_bytes())}
+    write_json(path.with_suffix(".json"), manifest)
+    state = Checkpoints(path.parent, {}).load()
+    if state is not None:
+        _restore(small_training(), state, path.parent)
 
 
 TARGETS = {
@@ -129,6 +177,13 @@ TARGETS = {
         lambda path: load_extractor(SMALL, 0, path),
         ExtractorError,
     ),
+    "model": Target(
+        lambda: Path("model.safetensors").read_bytes(),
+        mutations.damaged_safetensors,
+        lambda path: open_run(path.parent).model(),
+        RunError,
+        "model.safetensors",
+    ),
     "config": Target(config, mutations.damaged_json_file, look_into_run, RunError, "config.json"),
     "history": Target(
         history,
@@ -136,6 +191,20 @@ TARGETS = {
         lambda path: open_run(path.parent).history(),
         RunError,
         "history.csv",
+    ),
+    "checkpoint": Target(
+        lambda: checkpoint("0001.safetensors"),
+        mutations.damaged_safetensors,
+        go_on_from,
+        RunError,
+        "checkpoint/0001.safetensors",
+    ),
+    "manifest": Target(
+        lambda: checkpoint("0001.json"),
+        mutations.damaged_json_file,
+        lambda path: Checkpoints(path.parent, {}).load(),
+        RunError,
+        "checkpoint/0001.json",
     ),
     "metrics": Target(
         lambda: b'{"recipe": "mlp", "test_accuracy": 0.9, "per_class": {"Bag": {"f1": 0.5}}}',
@@ -209,5 +278,5 @@ def test_damaged_files_are_read_or_refused(folder, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_thousands_of_damaged_files_are_read_or_refused(folder, name):
-    """Nine targets: 10,800 cases, beside the fast ones."""
+    """Twelve targets: 12,000 cases, beside the fast ones."""
     fuzz(TARGETS[name], folder, range(FAST, FAST + SLOW))

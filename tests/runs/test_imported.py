@@ -84,6 +84,10 @@ def test_a_model_on_features_needs_its_extractor(tmp_path):
         (lambda s: s.update({"3.bias": torch.zeros(11)}), r"3.bias has the shape \(11,\), wanted"),
         (lambda s: s.update({"3.bias": torch.zeros(10, dtype=torch.int64)}), "has the type int64"),
         (lambda s: s.update({"3.bias": torch.full((10,), torch.nan)}), "not finite"),
+        (
+            lambda s: s.update({"3.bias": torch.full((10,), 1e99, dtype=torch.float64)}),
+            "not finite",
+        ),
         (lambda s: s.update({str(i): torch.zeros(1) for i in range(90)}), "and 87 more"),
     ],
 )

@@ -80,7 +80,10 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
         )
     model = recipe.build()
     try:
-        model.load_state_dict(arrays)
-    except ValueError as error:
+        with np.errstate(
+            over="raise", invalid="raise"
+        ):  # numbers that the model's type cannot hold
+            model.load_state_dict(arrays)
+    except (FloatingPointError, ValueError) as error:
         raise ExtractorError(f"{path}: {error}") from error
     return model

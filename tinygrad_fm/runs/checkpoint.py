@@ -124,7 +124,7 @@ class Checkpoints:
         state = parse_json(metadata.get("state", ""), str(path))
         try:
             return _put_back(state, arrays)
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
             raise RunError(f"{path} has no array {error}") from error
 
     def _numbers(self) -> set[int]:

@@ -142,7 +142,7 @@ def load_arrays(content: bytes, origin: str) -> tuple[dict[str, np.ndarray], dic
     try:
         arrays = load(content)
         size = int.from_bytes(content[:8], "little")
-        facts = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        facts = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{origin} is torn or no safetensors file: {error}") from error
     return arrays, facts

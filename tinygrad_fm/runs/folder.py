@@ -271,8 +271,11 @@ def weights_into(model: Module, path: Path) -> Module:
     """
     arrays, _ = read_arrays(path)
     try:
-        model.load_state_dict(arrays)
-    except ValueError as error:
+        with np.errstate(
+            over="raise", invalid="raise"
+        ):  # numbers that the model's type cannot hold
+            model.load_state_dict(arrays)
+    except (FloatingPointError, ValueError) as error:
         raise RunError(f"{path}: {error}") from error
     return model
 

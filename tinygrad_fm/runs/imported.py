@@ -85,6 +85,11 @@ def _problems(given: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray])
             problems.append(f"{name} has the shape {got.shape}, wanted {want.shape}")
         elif got.dtype.kind != want.dtype.kind:
             problems.append(f"{name} has the type {got.dtype}, wanted {want.dtype}")
-        elif not np.isfinite(got.astype(want.dtype)).all():
-            problems.append(f"{name} has numbers that are not finite")
+        elif not _fits(got, want.dtype):
+            problems.append(f"{name} has numbers that are not finite in {want.dtype}")
     return sorted(problems)
+
+
+def _fits(array: np.ndarray, dtype: np.dtype) -> bool:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        return bool(np.isfinite(array.astype(dtype)).all())

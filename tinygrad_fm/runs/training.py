@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_fm import data, get_num_threads
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES, Run
@@ -148,8 +150,11 @@ def _facts(saved: SavedRun) -> dict[str, Any]:
 
 def _restore(training: Training, state: dict[str, Any], folder: Path) -> None:
     try:
-        training.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        with np.errstate(
+            over="raise", invalid="raise"
+        ):  # numbers that the model's type cannot hold
+            training.load_state_dict(state)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunError(f"the checkpoint in {folder} does not fit this recipe: {error}") from error
 
 
