@@ -42,6 +42,7 @@ def test_train_writes_what_it_measured(train, tmp_path, capsys):
         "confusion.png",
         "predictions.png",
         "checkpoint",
+        "lock",
     }
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     history = History.read_csv(tmp_path / "history.csv")
@@ -64,11 +65,12 @@ def test_train_writes_what_it_measured(train, tmp_path, capsys):
     assert f"is in {tmp_path}/" in printed
 
 
-def test_train_takes_an_extractor(train, tmp_path):
+def test_train_takes_an_extractor(train, tmp_path, tmp_path_factory):
     manual_seed(0)
     source = RECIPES["cnn-5conv"].changed(dataset="garments")
-    save_weights(source.build(), tmp_path / "features", training_facts(source, seed=0))
-    assert train("features-mlp", "--extractor", tmp_path / "features") == 0
+    weights = tmp_path_factory.mktemp("extractor") / "model.safetensors"
+    save_weights(source.build(), weights, training_facts(source, seed=0))
+    assert train("features-mlp", "--extractor", weights) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["recipe"] == "features-mlp"
     assert metrics["parameters"] == 256 * 128 + 128 + 128 * 10 + 10

@@ -10,6 +10,7 @@ from pathlib import Path
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.tensor import Tensor
 
+SUFFIXES = (".dot", ".svg", ".png", ".pdf")
 _STYLE = """  rankdir=TB; bgcolor=white; ranksep=0.35;
   node [fontname="Helvetica", fontsize=11, shape=box, style="rounded,filled", color="#44546a"];
   edge [fontname="Helvetica", fontsize=9, color="#7f8fa6", fontcolor="#44546a"];"""
@@ -69,8 +70,8 @@ def draw(output: Tensor, path: str | Path, names: Mapping[str, Tensor] | None = 
         RuntimeError: if a picture is wanted and Graphviz is not installed.
     """
     path, source = Path(path), to_dot(output, names)
-    if path.suffix not in (".dot", ".svg", ".png", ".pdf"):
-        raise ValueError(f"a graph is drawn as .dot, .svg, .png or .pdf, got {path.name!r}")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"a graph is drawn as {', '.join(SUFFIXES)}, got {path.name!r}")
     if path.suffix == ".dot":
         path.write_text(source, encoding="utf-8")
         return path

@@ -114,6 +114,7 @@ def test_an_imported_model_is_trained_from_its_weights(begun):
         (["mlp", "--lr", "nan"], "argument --lr: invalid rate value: 'nan'"),
         (["mlp", "--seed", "-1"], "argument --seed"),
         (["mlp", "--colour"], "unrecognized arguments: --colour"),
+        (["features-mlp", "--augment"], "trained on features, which cannot be augmented"),
         (["mlp", "--resume", "here", "--lr", "1"], "run's own settings: leave out --lr"),
     ],
 )
@@ -156,6 +157,7 @@ def test_a_checkpoint_of_another_recipe(tmp_path, begun, capsys):
     assert f"to train from the beginning, delete {begun / 'checkpoint'}" in error
 
 
+@pytest.mark.filterwarnings("default::tinygrad_fm.runs.checkpoint.CheckpointWarning")
 def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(begun, capsys):
     go_on(open_run(begun), progress=False)
     (begun / "metrics.json").unlink()
@@ -213,8 +215,8 @@ def test_a_place_that_may_not_be_written_to(open_folder, no_privileges, capsys):
     assert error == f"no permission: {out}\n"
 
 
-def test_a_loss_that_is_no_number_names_the_operation(begun, tmp_path, capsys):
-    options = ("--dataset", "garments", "--lr", "1e30", "--out", tmp_path / "other")
+def test_a_loss_that_is_no_number_names_the_operation(tmp_path, capsys):
+    options = ("--dataset", "garments", "--lr", "1e30", "--out", tmp_path / "run")
     error = failure(capsys, "mlp-1hidden", *options)
     assert "the training loss is nan in epoch 1" in error
     assert "forward of " in error

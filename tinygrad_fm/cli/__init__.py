@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from tinygrad_fm import __version__
 from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, runs, train, tune
+from tinygrad_fm.cli.command import CommandError
 from tinygrad_fm.data import DataUnavailable, IDXError, PictureError
 from tinygrad_fm.export import ExportError
 from tinygrad_fm.recipes import ExtractorError
@@ -21,6 +22,7 @@ from tinygrad_fm.tune import TuneError
 FAMILIES = (demo, recipes, train, runs, predict, report, exchange, tune, checks)
 # What may go wrong without being a mistake in the program.
 EXPECTED = (
+    CommandError,
     DataUnavailable,
     ExportError,
     ExtractorError,
@@ -57,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
-            return options.action(options) or 0
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's; a loss that is NaN is told
+            status = options.action(options) or 0
+        sys.stdout.flush()  # now, where an error can be told
+        return status
     except KeyboardInterrupt:
         say("interrupted", options.go_on)
         return 130

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 
+class CommandError(RuntimeError):
+    """A command that cannot do what it was asked; the message says why."""
+
+
 def add_command(
     commands: Any, name: str, action: Callable[[argparse.Namespace], Any], what: str, example: str
 ) -> argparse.ArgumentParser:

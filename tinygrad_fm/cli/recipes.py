@@ -1,15 +1,19 @@
-"""`list` and `summary`: what can be trained."""
+"""`list`, `summary`, `profile` and `graph`: what can be trained, and what it is made of."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.cli.command import add_command, positive
+from tinygrad_fm.cli.command import CommandError, add_command, positive
+from tinygrad_fm.graph import SUFFIXES, draw
 from tinygrad_fm.nn import Module
+from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES, Recipe
+from tinygrad_fm.recipes.profiling import profile_recipe
 from tinygrad_fm.recipes.summary import Layer, summarize
 from tinygrad_fm.report import format_table
 from tinygrad_fm.tensor import Tensor
@@ -50,6 +54,37 @@ def add_commands(commands: Any) -> None:
         "--batch-size", type=positive, default=1, metavar="N", help="images (default: 1)"
     )
 
+    command = add_command(
+        commands,
+        "profile",
+        show_profile,
+        "measure where the time of training goes, operation by operation",
+        "profile cnn --batch-size 256 --threads 1",
+    )
+    command.add_argument("recipe", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
+    command.add_argument(
+        "--batch-size", type=positive, metavar="N", help="images (default: the recipe's own)"
+    )
+    command.add_argument("--threads", type=positive, metavar="N", help="by default one a core")
+    command.add_argument("--inference", action="store_true", help="instead of training steps")
+
+    command = add_command(
+        commands,
+        "graph",
+        show_graph,
+        "draw the operations that training a recipe records, from parameters to the loss",
+        "graph mlp -o out/mlp.svg",
+    )
+    command.add_argument("recipe", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
+    command.add_argument(
+        "-o",
+        "--out",
+        type=drawing,
+        required=True,
+        metavar="FILE",
+        help="a .dot file, or with Graphviz installed .svg, .png or .pdf",
+    )
+
 
 def show_list(options: argparse.Namespace) -> None:
     """Two tables."""
@@ -84,7 +119,39 @@ def show_summary(options: argparse.Namespace) -> None:
 def blank_images(recipe: Recipe, batch_size: int) -> Tensor:
     """What the recipe's model takes: images (N, 1, 28, 28), or features (N, F)."""
     images = Tensor(np.zeros((batch_size, 1, 28, 28), np.float32))
-    return images if recipe.extractor is None else recipe.extractor.build().features(images)
+    if recipe.extractor is None:
+        return images
+    return recipe.extractor.build().features(images).detach()
+
+
+def show_profile(options: argparse.Namespace) -> None:
+    """The table of `profile_recipe`."""
+    if options.threads:
+        set_num_threads(options.threads)
+    recipe = RECIPES[options.recipe]
+    print(profile_recipe(recipe, options.batch_size, training=not options.inference))
+
+
+def show_graph(options: argparse.Namespace) -> None:
+    """Draw the graph of one small batch."""
+    recipe = RECIPES[options.recipe]
+    model = recipe.build()
+    images, labels = blank_images(recipe, 2), Tensor(np.zeros(2, np.int64))
+    names = {**dict(model.named_parameters()), "images": images, "labels": labels}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draw(recipe.loss(model(images), labels), options.out, names)
+    except RuntimeError as error:  # Graphviz is not installed
+        raise CommandError(str(error)) from error
+    print(f"The graph is {options.out}")
+
+
+def drawing(text: str) -> Path:
+    """A file with an ending in which a graph can be drawn."""
+    path = Path(text)
+    if path.suffix not in SUFFIXES:
+        raise argparse.ArgumentTypeError(f"wanted {', '.join(SUFFIXES)}, got {text!r}")
+    return path
 
 
 def layer_table(layers: list[Layer]) -> str:

@@ -1,4 +1,4 @@
-"""`evaluate`: what a finished run can do."""
+"""`evaluate` and `compare`: what came out of runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.cli.command import add_command
-from tinygrad_fm.report import format_table
+from tinygrad_fm.cli.command import CommandError, add_command
+from tinygrad_fm.report import format_comparison, format_table, plot_comparison
+from tinygrad_fm.report.style import SERIES
 from tinygrad_fm.runs import open_run
 from tinygrad_fm.train import accuracy, classification_report, confusion_matrix
 
@@ -28,6 +29,22 @@ def add_commands(commands: Any) -> None:
         "--data-dir", type=Path, metavar="DIR", help="where the data set's files are"
     )
 
+    command = add_command(
+        commands,
+        "compare",
+        compare,
+        "compare runs in one table and one picture",
+        "compare runs/mlp-2026-04-15-0 runs/cnn-2026-04-15-0",
+    )
+    command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="complete run folders")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/comparison.png"),
+        metavar="FILE",
+        help="the picture (default: out/comparison.png)",
+    )
+
 
 def evaluate(options: argparse.Namespace) -> None:
     """Test the run's best weights now, and print what comes out."""
@@ -39,6 +56,25 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"test accuracy {accuracy(predicted, labels):.2%}: {right:,} of {total:,} images\n")
     print(per_class(confusion, run.classes), end="\n\n")
     print(confusion_table(confusion, run.classes))
+
+
+def compare(options: argparse.Namespace) -> None:
+    """What was measured when the runs were trained."""
+    runs = {name_of(path, options.runs): open_run(path) for path in options.runs}
+    if len(runs) > len(SERIES):
+        raise CommandError(f"at most {len(SERIES)} runs fit one picture, got {len(runs)}")
+    metrics = {name: run.metrics() for name, run in runs.items()}
+    histories = {name: run.history() for name, run in runs.items()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    plot_comparison(histories, metrics, options.out)
+    print(format_comparison(metrics))
+    print(f"\nThe picture is {options.out}")
+
+
+def name_of(path: Path, paths: list[Path]) -> str:
+    """The folder's name, with those above it where another run has the same."""
+    namesakes = [other for other in paths if other.resolve().name == path.resolve().name]
+    return path.resolve().name if len(namesakes) == 1 else str(path)
 
 
 def per_class(confusion: np.ndarray, classes: tuple[str, ...]) -> str:

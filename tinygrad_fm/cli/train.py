@@ -11,7 +11,7 @@ from tinygrad_fm.cli.command import add_command, natural, positive, rate
 from tinygrad_fm.demo import table
 from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.settings import DATASETS, OPTIMIZERS
+from tinygrad_fm.recipes.settings import DATASETS, OPTIMIZERS, configured
 from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
 from tinygrad_fm.runs.folder import resume_command
 
@@ -72,9 +72,14 @@ def start(options: argparse.Namespace) -> SavedRun:
     if options.recipe is None:
         options.bad_usage("give a RECIPE (`tinygrad-fm list` shows them), or --resume RUN")
     given = {name: getattr(options, name) for name in SETTINGS}
+    settings = {name: value for name, value in given.items() if value is not None}
+    try:
+        configured(RECIPES[options.recipe], settings)
+    except ValueError as error:
+        options.bad_usage(str(error))
     return begin(
         options.recipe,
-        {name: value for name, value in given.items() if value is not None},
+        settings,
         seed=options.seed or 0,
         data_dir=options.data_dir,
         extractor=options.extractor,

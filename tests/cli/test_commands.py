@@ -1,0 +1,236 @@
+"""Every command has help with an example, shows what it should, and fits 80 columns."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_runs
+
+from tinygrad_fm import data
+from tinygrad_fm.cli import main, parser
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.summary import summarize
+from tinygrad_fm.runs import begin, go_on
+from tinygrad_fm.tensor import Tensor
+
+ROOT = Path(tiny_runs.__file__).parents[1]
+COMMANDS = sorted(
+    next(a for a in parser()._actions if isinstance(a.choices, dict)).choices  # type: ignore[arg-type]
+)
+
+
+def output(capsys, *arguments: object) -> str:
+    """What a command prints that succeeds."""
+    assert main([str(argument) for argument in arguments]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return printed.out
+
+
+def widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def test_all_commands_of_the_issue_are_there():
+    wanted = """demo list train evaluate predict compare report summary tune gradcheck bench profile
+    graph export import"""
+    assert set(wanted.split()) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_that_is_understood(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert widest(text) <= 80
+    (example,) = re.findall(r"^example:\n  tinygrad-fm (.*)$", text, re.MULTILINE)
+    options, rest = parser().parse_known_args(example.split())
+    assert options.takes_rest or not rest
+    assert example.split()[0] == command
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_the_program_introduces_itself(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(("usage: tinygrad-fm", "tinygrad-fm 0."))
+
+
+def test_list(capsys):
+    text = output(capsys, "list")
+    assert widest(text) <= 80
+    for name, recipe in RECIPES.items():
+        (line,) = re.findall(rf"^{name} .*$", text, re.MULTILINE)
+        assert recipe.published is None or f"{recipe.published:.2%}" in line
+    for name in ("fashion-mnist", "mnist", "garments"):
+        assert re.search(rf"^{name} ", text, re.MULTILINE)
+    images = [len(data.Garments(train)) for train in (True, False)]
+    assert f"{images[0]:,} + {images[1]:,}" in text
+
+
+# ---------------------------------------------------------------------------- summary
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_summary_accounts_for_every_parameter(name, capsys):
+    text = output(capsys, "summary", name)
+    assert widest(text) <= 80
+    total = sum(p.numel() for p in RECIPES[name].build().parameters())
+    assert re.search(rf"^all .* {total:,} ", text, re.MULTILINE)
+
+
+def test_summary_counts_operations_as_the_definitions_do():
+    layers = summarize(RECIPES["cnn"].build(), Tensor(np.zeros((3, 1, 28, 28), np.float32)))
+    by_name = {layer.name: layer for layer in layers}
+    conv, hidden = by_name["0"], by_name["7"]
+    assert (conv.kind, conv.shape) == ("Conv2d", (3, 32, 28, 28))
+    assert conv.flops == 2 * 3 * 32 * 28 * 28 * 9
+    assert conv.parameters == 32 * 9 + 32
+    assert conv.bytes == 4 * (3 * 32 * 28 * 28 + 32 * 9 + 32)
+    assert hidden.flops == 2 * 3 * 3136 * 128
+
+
+def test_summary_shows_what_a_module_does_itself():
+    layers = summarize(RECIPES["resnet"].build(), Tensor(np.zeros((1, 1, 28, 28), np.float32)))
+    (block,) = (layer for layer in layers if layer.name == "3")
+    assert block.kind == "BasicBlock"
+    assert block.flops == 2 * 16 * 28 * 28  # the sum and its ReLU
+    assert block.parameters == 0
+
+
+# ---------------------------------------------------------------------------- profile and graph
+
+
+def test_profile(capsys):
+    text = output(capsys, "profile", "mlp-1hidden", "--batch-size", 4, "--inference")
+    assert re.search(r"^Linear +4×128 +10 ", text, re.MULTILINE)
+    assert "CrossEntropy" not in text
+    assert widest(text) <= 80
+
+
+def test_graph(tmp_path, capsys):
+    path = tmp_path / "new" / "mlp.dot"
+    assert output(capsys, "graph", "mlp", "-o", path) == f"The graph is {path}\n"
+    drawn = path.read_text()
+    for text in ("NLLLoss", "1.weight", "images", "labels"):
+        assert text in drawn, text
+
+
+def test_graph_without_graphviz(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert main(["graph", "mlp", "-o", str(tmp_path / "mlp.svg")]) == 1
+    assert "needs Graphviz's dot program" in capsys.readouterr().err
+
+
+def test_graph_in_an_unknown_format(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["graph", "mlp", "-o", "mlp.gif"])
+    assert ended.value.code == 2
+    assert "wanted .dot, .svg, .png, .pdf, got 'mlp.gif'" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------- runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two tiny runs of one epoch."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        paths = []
+        for name in ("mlp-1hidden", "mlp-deep"):
+            patch.setitem(RECIPES, name, tiny_runs.TINY[name])
+            settings = {"dataset": "garments", "epochs": 2, "batch_size": 500}
+            saved = begin(name, settings, out=folder / name)
+            go_on(saved, progress=False)
+            paths.append(saved.path)
+        yield paths
+
+
+def test_compare(runs, tmp_path, capsys):
+    picture = tmp_path / "new" / "comparison.png"
+    text = output(capsys, "compare", *runs, "--out", picture)
+    assert widest(text) <= 80
+    assert re.search(r"^mlp-1hidden +[\d,]+ +2 ", text, re.MULTILINE)
+    assert re.search(r"^mlp-deep +[\d,]+ +2 ", text, re.MULTILINE)
+    assert picture.stat().st_size > 10_000
+
+
+def test_compare_tells_runs_of_one_name_apart(runs, tmp_path, capsys):
+    other = shutil.copytree(runs[0], tmp_path / runs[0].name)
+    text = output(capsys, "compare", runs[0], other, "--out", tmp_path / "comparison.png")
+    assert text.count("mlp-1hidden") >= 2
+
+
+def test_compare_refuses_what_is_not_complete(runs, tmp_path, capsys):
+    begun = shutil.copytree(runs[0], tmp_path / "begun")
+    (begun / "metrics.json").unlink()
+    picture = tmp_path / "comparison.png"
+    assert main(["compare", str(runs[1]), str(begun), "--out", str(picture)]) == 1
+    assert "this run is not complete; go on with" in capsys.readouterr().err
+    assert not picture.exists()
+
+
+def test_compare_refuses_more_runs_than_colours(runs, tmp_path, capsys):
+    many = [str(shutil.copytree(runs[0], tmp_path / f"run-{i}")) for i in range(9)]
+    assert main(["compare", *many]) == 1
+    assert "at most 8 runs fit one picture, got 9" in capsys.readouterr().err
+
+
+def test_evaluate_finds_what_training_measured(runs, capsys):
+    text = output(capsys, "evaluate", runs[0])
+    assert widest(text) <= 80
+    (accuracy,) = re.findall(r"^test accuracy (\S+)%", text, re.MULTILINE)
+    metrics = (runs[0] / "metrics.json").read_text()
+    assert f'"test_accuracy": {float(accuracy) / 100:.4g}' in metrics
+    assert text.count("Ankle boot") == 2  # among the classes, and in the confusion matrix
+
+
+# ---------------------------------------------------------------------------- bench, and pipes
+
+
+def program(*arguments: str, path: Path = ROOT, **options: Any) -> subprocess.CompletedProcess:
+    """Run the program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "tinygrad_fm", *arguments],
+        env={**os.environ, "PYTHONPATH": str(path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_bench_hands_its_options_over():
+    done = program("bench", "--models", "unknown")
+    assert done.returncode == 2
+    assert "python -m benchmarks: error: argument --models: invalid choice" in done.stderr
+
+
+def test_bench_needs_a_checkout(tmp_path):
+    shutil.copytree(ROOT / "tinygrad_fm", tmp_path / "tinygrad_fm")
+    done = program("bench", path=tmp_path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "tinygrad-fm: bench needs the folder benchmarks/ of a checkout: run it in a clone\n"
+    )
+
+
+def test_a_reader_that_has_seen_enough():
+    """As in `tinygrad-fm list | head -1`: no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = program("list", stdout=writing)
+    os.close(writing)
+    assert done.stderr == ""
