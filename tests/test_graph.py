@@ -94,5 +94,5 @@ def test_a_picture_without_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_unknown_endings(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"\.dot, \.svg, \.png or \.pdf, got 'graph\.jpeg'"):
+    with pytest.raises(ValueError, match=r"\.dot, \.svg, \.png, \.pdf, got 'graph\.jpeg'"):
         draw(tg.ones(2, requires_grad=True).sum(), tmp_path / "graph.jpeg")

@@ -22,8 +22,8 @@ def add_commands(commands: Any) -> None:
         export_run,
         "write a run's best weights for other programs",
         "export runs/cnn-2026-04-15-0 --to onnx\n\n"
-        "onnx         pixels (uint8, 0 to 255) in, class probabilities out; for onnxruntime\n"
-        "safetensors  PyTorch's names: load_state_dict(safetensors.torch.load_file(FILE))\n"
+        "onnx         pixels (uint8) in, class probabilities out; for onnxruntime\n"
+        "safetensors  PyTorch's names: model.load_state_dict(load_file(FILE))\n"
         "torch        the same for torch.load(FILE, weights_only=True); needs PyTorch",
     )
     command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def show_summary(options: argparse.Namespace) -> None:
     recipe = RECIPES[options.recipe]
     layers = summarize(recipe.build(), blank_images(recipe, options.batch_size))
     images = "1 image" if options.batch_size == 1 else f"a batch of {options.batch_size} images"
-    print(f"{recipe.name}: {recipe.summary}, {images}\n")
+    print(textwrap.fill(f"{recipe.name}: {recipe.summary}, {images}", 80), end="\n\n")
     print(layer_table(layers))
 
 
@@ -137,10 +138,9 @@ def show_graph(options: argparse.Namespace) -> None:
     recipe = RECIPES[options.recipe]
     model = recipe.build()
     images, labels = blank_images(recipe, 2), Tensor(np.zeros(2, np.int64))
-    names = {**dict(model.named_parameters()), "images": images, "labels": labels}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        draw(recipe.loss(model(images), labels), options.out, names)
+        draw(recipe.loss(model(images), labels), options.out, dict(model.named_parameters()))
     except RuntimeError as error:  # Graphviz is not installed
         raise CommandError(str(error)) from error
     print(f"The graph is {options.out}")
