@@ -67,7 +67,9 @@ def test_two_workers_share_a_storage(tmp_path):
         _, errors = worker.communicate()
         assert worker.returncode == 0, errors
         assert errors.count("trial ") == 2
-    finished = [[row for row in rows(tmp_path / name) if row["state"] != "running"] for name in NAMES]
+    finished = [
+        [row for row in rows(tmp_path / name) if row["state"] != "running"] for name in NAMES
+    ]
     last = max(finished, key=len)  # the worker that ended last has seen all trials
     assert [row["trial"] for row in last] == ["0", "1", "2", "3"]
     assert len({tuple(row.values())[4:] for row in last}) == 4  # nobody repeats the other's
