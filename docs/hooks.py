@@ -23,6 +23,7 @@ from latex2mathml.converter import convert
 INCLUDE = re.compile(r'^--8<-- "(?P<file>[^":]+)(:(?P<section>[\w-]+))?"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+SOURCE = '<details class="mkdocstrings-source"'
 # Files of the repository that a page of the site shows.
 PAGES = {
     "README.md": "index.md",
@@ -49,12 +50,13 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_page_content(html_text: str, **_: Any) -> str:
-    """Formulas as MathML, which browsers draw themselves."""
+    """Formulas as MathML, which browsers draw themselves; source code is not to be searched."""
 
     def mathml(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
         return convert(html.unescape(match[2]), display=display)
 
+    html_text = html_text.replace(SOURCE, f"{SOURCE} data-search-exclude")
     return FORMULA.sub(mathml, html_text)
 
 
