@@ -15,10 +15,12 @@ from __future__ import annotations
 import html
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.structure.files import File
 
 INCLUDE = re.compile(r'^--8<-- "(?P<file>[^":]+)(:(?P<section>[\w-]+))?"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
@@ -44,7 +46,20 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         if markdown.startswith("# "):
             text = one_level_down(text)
         source = posixpath.dirname(match["file"])
-        return LINK.sub(lambda link: mended(link, source, folder, root), text)
+        return LINK.sub(lambda link: mended(link, source, folder, on_site), text)
+
+    def on_site(path: str) -> str | None:
+        """Where the site has a file of the repository; pictures are taken along."""
+        if not (root / path).exists():
+            raise FileNotFoundError(f"{page.file.src_uri} includes a link to {path}: there is none")
+        if path.startswith("docs/"):
+            return path.removeprefix("docs/")
+        if not path.endswith(".png"):
+            return PAGES.get(path)
+        place = f"pictures/{path.replace('/', '-')}"
+        if files.get_file_from_path(place) is None:
+            files.append(File.generated(config, place, abs_src_path=str(root / path)))
+        return place
 
     return INCLUDE.sub(include, markdown)
 
@@ -77,18 +92,18 @@ def one_level_down(text: str) -> str:
     return "".join(pieces)
 
 
-def mended(link: re.Match[str], source: str, folder: str, root: Path) -> str:
+def mended(
+    link: re.Match[str], source: str, folder: str, on_site: Callable[[str], str | None]
+) -> str:
     """A link of a file in `source`, for a page in `folder`; what the site lacks loses its link."""
     mark, text, target = link.groups()
     if re.match(r"https?:|mailto:|#", target):
         return link[0]
     file, _, anchor = target.partition("#")
     path = posixpath.normpath(posixpath.join(source, file))
-    if not (root / path).exists():
-        raise FileNotFoundError(f"{link[0]} leads nowhere")
-    on_site = PAGES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
-    if on_site is not None:
-        address = posixpath.relpath(on_site, folder or ".")
+    place = on_site(path)
+    if place is not None:
+        address = posixpath.relpath(place, folder or ".")
         return f"{mark}[{text}]({address}{'#' * bool(anchor)}{anchor})"
     plain = text.strip("`")
     return f"`{plain}`" if file.startswith(plain) else f"{text} (`{path}`)"

@@ -6,6 +6,7 @@ set and for one epoch; `QUICK` is all that is changed.
 
 from __future__ import annotations
 
+import argparse
 import doctest
 import importlib
 import re
@@ -16,6 +17,7 @@ import torch
 
 import tinygrad_fm
 from docs.pages import code
+from tinygrad_fm.cli import parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(ROOT.glob("docs/**/*.md"))
@@ -109,3 +111,10 @@ def test_what_is_the_same_is_there(name):
 def test_what_is_missing_is_missing(name):
     assert not exists(name, tinygrad_fm)
     assert exists(name, torch)
+
+
+def test_every_command_is_on_the_page():
+    page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `(\w+)`", page, re.M))
+    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(commands.choices) <= listed
