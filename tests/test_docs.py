@@ -82,10 +82,10 @@ def headings(path: Path) -> set[str]:
 
 
 def names(heading: str) -> list[str]:
-    """The names in the table below a heading of "Coming from PyTorch"."""
+    """The names in a section of "Coming from PyTorch"."""
     page = (ROOT / "docs/pytorch.md").read_text(encoding="utf-8")
-    table = page.split(f"## {heading}\n")[1].split("\n\n")[1]
-    return re.findall(r"`((?:tg|nn|F|optim|lr_scheduler|Tensor)\.[\w.]+)`", table)
+    section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"`((?:tg|nn|F|optim|lr_scheduler|Tensor)\.[\w.]+)`", section)
 
 
 def exists(name: str, library: object) -> bool:
