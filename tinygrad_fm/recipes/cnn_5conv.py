@@ -1,10 +1,12 @@
 """A published CNN of five convolutions, whose last hidden layer describes an image by 256 numbers.
 
-The source leaves widths, optimizer, schedule and augmentation open.
+The source leaves widths, optimizer, schedule and augmentation open. BatchNorm is ours as well: it
+names none, but in as many epochs the network falls short without it.
 """
 
 from tinygrad_fm.data import RandomCrop, RandomHorizontalFlip
 from tinygrad_fm.nn import (
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
@@ -20,6 +22,12 @@ from tinygrad_fm.recipes.recipe import Recipe, one_cycle, softmax
 from tinygrad_fm.tensor import Tensor
 
 
+def convolution(inputs: int, outputs: int) -> list[Module]:
+    """conv 3×3 - BatchNorm, whose shift takes the bias's place - ReLU."""
+    conv = Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return [conv, BatchNorm2d(outputs), ReLU()]
+
+
 class FiveConvolutions(Module):
     """`features` makes `hidden` numbers of an image, `classifier` ten scores of those."""
 
@@ -32,18 +40,13 @@ class FiveConvolutions(Module):
         super().__init__()
         first, second, third = channels
         self.features = Sequential(
-            Conv2d(1, first, 3, padding=1),  # (N, 1, 28, 28) -> (N, 32, 28, 28)
-            ReLU(),
+            *convolution(1, first),  # (N, 1, 28, 28) -> (N, 32, 28, 28)
             MaxPool2d(2),  # -> (N, 32, 14, 14)
-            Conv2d(first, second, 3, padding=1),
-            ReLU(),
-            Conv2d(second, second, 3, padding=1),
-            ReLU(),
+            *convolution(first, second),
+            *convolution(second, second),
             MaxPool2d(2),  # -> (N, 64, 7, 7)
-            Conv2d(second, third, 3, padding=1),
-            ReLU(),
-            Conv2d(third, third, 3, padding=1),
-            ReLU(),
+            *convolution(second, third),
+            *convolution(third, third),
             MaxPool2d(2),  # -> (N, 128, 3, 3)
             Flatten(),
             Dropout(dropout / 2),
@@ -59,7 +62,7 @@ class FiveConvolutions(Module):
 RECIPE = Recipe(
     name="cnn-5conv",
     summary="conv 32 - pool - 2 × conv 64 - pool - 2 × conv 128 - pool - 256 ReLU - 10",
-    source="a published CNN of five convolutions",
+    source="a published CNN of five convolutions; BatchNorm is ours",
     dataset="fashion-mnist",
     build=FiveConvolutions,
     loss=F.cross_entropy,

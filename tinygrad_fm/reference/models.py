@@ -110,6 +110,12 @@ def mlp_1hidden(inputs: int = 784, hidden: int = 128) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 10))
 
 
+def convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    """conv 3×3 - BatchNorm - ReLU."""
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
 class FiveConvolutions(nn.Module):
     """`features` makes `hidden` numbers of an image, `classifier` ten scores of those."""
 
@@ -122,18 +128,13 @@ class FiveConvolutions(nn.Module):
         super().__init__()
         first, second, third = channels
         self.features = nn.Sequential(
-            nn.Conv2d(1, first, 3, padding=1),
-            nn.ReLU(),
+            *convolution(1, first),
             nn.MaxPool2d(2),
-            nn.Conv2d(first, second, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(second, second, 3, padding=1),
-            nn.ReLU(),
+            *convolution(first, second),
+            *convolution(second, second),
             nn.MaxPool2d(2),
-            nn.Conv2d(second, third, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(third, third, 3, padding=1),
-            nn.ReLU(),
+            *convolution(second, third),
+            *convolution(third, third),
             nn.MaxPool2d(2),
             nn.Flatten(),
             MaskedDropout(dropout / 2),
