@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tinygrad_fm import data
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.features import save_weights
 from tinygrad_fm.recipes.settings import configured
-from tinygrad_fm.runs import RunError, begin, go_on, open_run
+from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
 from tinygrad_fm.train import accuracy
 
 FILES = {
@@ -159,6 +160,13 @@ def test_another_data_set_is_refused(finished, tmp_path):
         run.test_set()
     with pytest.raises(RunError, match="began on other train images"):
         go_on(run, progress=False)
+
+
+def test_other_versions_are_pointed_out(tmp_path):
+    saved = begin("mlp", SETTINGS, out=tmp_path / "run")
+    old = saved.config | {"versions": {"numpy": "1.0", "python": platform.python_version()}}
+    with pytest.warns(UserWarning, match=r"goes on with numpy \S+ \(was 1\.0\): the last bits may"):
+        go_on(SavedRun(saved.path, old, saved.recipe), progress=False)
 
 
 def test_settings_by_name():

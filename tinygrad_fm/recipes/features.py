@@ -80,9 +80,8 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
         )
     model = recipe.build()
     try:
-        with np.errstate(
-            over="raise", invalid="raise"
-        ):  # numbers that the model's type cannot hold
+        # Numbers that are too large for the model's type are no weights.
+        with np.errstate(over="raise", invalid="raise"):
             model.load_state_dict(arrays)
     except (FloatingPointError, ValueError) as error:
         raise ExtractorError(f"{path}: {error}") from error

@@ -271,9 +271,8 @@ def weights_into(model: Module, path: Path) -> Module:
     """
     arrays, _ = read_arrays(path)
     try:
-        with np.errstate(
-            over="raise", invalid="raise"
-        ):  # numbers that the model's type cannot hold
+        # Numbers that are too large for the model's type are no weights.
+        with np.errstate(over="raise", invalid="raise"):
             model.load_state_dict(arrays)
     except (FloatingPointError, ValueError) as error:
         raise RunError(f"{path}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tinygrad_fm.runs.folder import (
     create_run,
     data_sum,
     open_run,
+    versions,
     weights_into,
 )
 from tinygrad_fm.runs.interrupt import ctrl_c_waits
@@ -101,6 +103,7 @@ def go_on(
         place = data_dir or saved.config["data_dir"]
         datasets = data.load(saved.recipe.dataset, place)
         _check_data(saved, datasets)
+        _check_versions(saved)
         source = _extractor(saved, place, progress)
         training, test = prepare(saved.recipe, datasets, saved.seed, source)
         _train(saved, training, progress)
@@ -150,9 +153,8 @@ def _facts(saved: SavedRun) -> dict[str, Any]:
 
 def _restore(training: Training, state: dict[str, Any], folder: Path) -> None:
     try:
-        with np.errstate(
-            over="raise", invalid="raise"
-        ):  # numbers that the model's type cannot hold
+        # Numbers that are too large for the model's type are no weights.
+        with np.errstate(over="raise", invalid="raise"):
             training.load_state_dict(state)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunError(f"the checkpoint in {folder} does not fit this recipe: {error}") from error
@@ -182,6 +184,20 @@ def _check_data(saved: SavedRun, datasets: Datasets) -> None:
                 f"{saved.path} began on other {part} images than those of {dataset.name} now; "
                 "train anew"
             )
+
+
+def _check_versions(saved: SavedRun) -> None:
+    now = versions()
+    changed = [
+        f"{name} {now[name]} (was {was})"
+        for name, was in saved.config["versions"].items()
+        if name in now and now[name] != was
+    ]
+    if changed:
+        warnings.warn(
+            f"{saved.path} goes on with {', '.join(changed)}: the last bits may differ",
+            stacklevel=3,
+        )
 
 
 def _extractor(saved: SavedRun, data_dir: Path | None, progress: bool) -> Module | None:

@@ -23,8 +23,10 @@ from tinygrad_fm.train.evaluation import Evaluation, LossFunction, RunningMean, 
 from tinygrad_fm.train.history import EpochRow, History
 
 NOT_MEASURED = Evaluation(loss=math.nan, accuracy=math.nan)
-# Short enough for 80 columns: "epoch 3/20 |███| 00:04<00:00, loss 0.412, acc 85.1%, ..."
-BAR_FORMAT = "{desc} |{bar}| {elapsed}<{remaining}{postfix}"
+# Both fit 80 columns: "epoch 3/20 141/844 |██  | 00:20 left, loss 0.412, acc 85.1%, 9,876 images/s"
+# and at the end       "epoch 3/20 in 00:24, loss 0.405, acc 85.3%, 9,890 images/s, val 86.0%".
+UNDER_WAY = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
+ENDED = "{desc} in {elapsed}{postfix}"
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -145,7 +147,9 @@ class Training:
                 training, validation = self._mean.result(), NOT_MEASURED
                 if self.validation_loader is not None:
                     validation = evaluate(self.model, self.validation_loader, self.loss_fn)
-                    bar.set_postfix_str(f"{figures}, val {validation.accuracy:.1%}")
+                    figures = f"{figures}, val {validation.accuracy:.1%}"
+                bar.bar_format = ENDED
+                bar.set_postfix_str(figures)
             self._end_epoch(training, validation)
             if on_epoch_end is not None:
                 on_epoch_end(self.history)
@@ -236,7 +240,7 @@ class Training:
             initial=self.train_loader.position,
             total=len(self.train_loader),
             desc=f"epoch {self.epoch}/{self.epochs}",
-            bar_format=BAR_FORMAT,
+            bar_format=UNDER_WAY,
             dynamic_ncols=True,
             disable=None if show else True,
         )
