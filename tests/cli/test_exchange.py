@@ -45,7 +45,7 @@ def test_one_bad_picture_does_not_stop_the_others(run, shirt, tmp_path, capsys):
     arguments = [bad, tmp_path / "none.png", shirt, "--out", tmp_path / "drawn"]
     assert main(["predict", str(run), *map(str, arguments)]) == 1
     captured = capsys.readouterr()
-    assert "bad.png is no undamaged PNG or JPEG" in captured.err
+    assert f"tinygrad-fm: {bad} is no PNG or JPEG" in captured.err
     assert "none.png" in captured.err
     assert len(captured.err.splitlines()) == 2
     assert str(shirt) in captured.out

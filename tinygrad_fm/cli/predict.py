@@ -45,7 +45,7 @@ def predict(options: argparse.Namespace) -> int:
         try:
             show(run, path, place)
         except (PictureError, OSError) as error:
-            print(f"tinygrad-fm: {path}: {error}", file=sys.stderr)
+            print(f"tinygrad-fm: {error}", file=sys.stderr)
             failed += 1
     return 1 if failed else 0
 
@@ -64,7 +64,10 @@ def drawings(images: list[Path], out: Path | None) -> list[Path]:
 def show(run: SavedRun, path: Path, place: Path) -> None:
     """One picture: a few lines on the terminal, and a drawing."""
     picture = read_picture(path)
-    seen = as_input(picture, run.recipe.dataset)
+    try:
+        seen = as_input(picture, run.recipe.dataset)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error
     probabilities = classify(run, seen[np.newaxis])[0]
     plot_classified(picture, seen, probabilities, run.classes, place)
     print(path)
@@ -76,9 +79,10 @@ def bars(probabilities: np.ndarray, classes: tuple[str, ...]) -> str:
     """The most probable classes, a line each."""
     width = max(map(len, classes))
     best = np.argsort(-probabilities, kind="stable")[:SHOWN]
-    return "\n".join(
+    lines = (
         f"  {classes[i]:{width}}  {probabilities[i]:6.1%}  {bar(probabilities[i])}" for i in best
     )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def bar(share: float) -> str:

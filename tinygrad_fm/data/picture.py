@@ -13,7 +13,7 @@ import os
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SIDE = 28
 DIGIT_SIDE = 20  # MNIST's digits fit a box of 20×20, centred by their mass in 28×28
@@ -47,9 +47,11 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
             raise
         except Image.DecompressionBombError as error:
             raise PictureError(f"{path} is too large to be decoded: {error}") from error
+        except UnidentifiedImageError as error:
+            raise PictureError(f"{path} is no PNG or JPEG; convert it to one") from error
         except Exception as error:  # decoders stumble over damaged files in any way there is
             raise PictureError(
-                f"{path} is no undamaged PNG or JPEG ({error}); convert it or save it again"
+                f"{path} is a damaged PNG or JPEG ({error}); save it again"
             ) from error
     upright.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX)
     return upright

@@ -31,9 +31,9 @@ def plot_classified(
         path: where to save the figure; None draws only.
     """
     figure = new_figure(height=3.3)
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.35))
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.2))
     _draw_image(left, np.asarray(picture), "The picture")
-    _draw_image(middle, seen, f"What the network sees, {seen.shape[1]} × {seen.shape[0]}")
+    _draw_image(middle, seen, f"The input, {seen.shape[1]} × {seen.shape[0]}")
     _draw_bars(right, probabilities, classes)
     return save(figure, path)
 
@@ -41,6 +41,7 @@ def plot_classified(
 def _draw_image(axes: Axes, image: np.ndarray, title: str) -> None:
     axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
     axes.set_title(title)
+    axes.set_anchor("N")  # side by side from the top, whatever their proportions
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set(visible=True, color=FAINT)

@@ -107,7 +107,11 @@ def run_page(
 def _figures(outcome: Outcome, parameters: int, history: History | None) -> str:
     images, wrong = len(outcome.labels), len(outcome.wrong)
     figures = [
-        ("test accuracy", f"{1 - wrong / images:.2%}", f"{np.mean(outcome.confidence):.1%} sure"),
+        (
+            "test accuracy",
+            f"{1 - wrong / images:.2%}",
+            f"{np.mean(outcome.confidence):.1%} sure on average",
+        ),
         ("mistakes", f"{wrong:,}", f"of {images:,} images"),
         ("parameters", f"{parameters:,}", f"{4 * parameters / 1e6:.2f} MB as float32"),
     ]
