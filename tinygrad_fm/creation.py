@@ -27,10 +27,12 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def zeros(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
+    """Zeros: `zeros(2, 3)` or `zeros((2, 3))`."""
     return Tensor(np.zeros(as_shape(size), dtype), requires_grad)
 
 
 def ones(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
+    """Ones: `ones(2, 3)` or `ones((2, 3))`."""
     return Tensor(np.ones(as_shape(size), dtype), requires_grad)
 
 
@@ -40,18 +42,22 @@ def full(
     dtype: DTypeLike | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
+    """One number everywhere."""
     return Tensor(np.full(size, as_array(fill_value, dtype)), requires_grad)
 
 
 def zeros_like(input: Tensor) -> Tensor:
+    """Zeros of another tensor's shape and dtype."""
     return Tensor(np.zeros_like(input.data))
 
 
 def ones_like(input: Tensor) -> Tensor:
+    """Ones of another tensor's shape and dtype."""
     return Tensor(np.ones_like(input.data))
 
 
 def eye(n: int, dtype: DTypeLike = float32) -> Tensor:
+    """The identity matrix (n, n)."""
     return Tensor(np.eye(n, dtype=dtype))
 
 

@@ -191,14 +191,17 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
         return self.data.shape
 
     @property
     def dtype(self) -> np.dtype:
+        """The NumPy dtype of the elements."""
         return self.data.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self.data.ndim
 
     @property
@@ -211,12 +214,15 @@ class Tensor:
         return self.T
 
     def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
         return self.shape if dim is None else self.shape[dim]
 
     def dim(self) -> int:
+        """The number of axes."""
         return self.ndim
 
     def numel(self) -> int:
+        """The number of elements."""
         return self.data.size
 
     def item(self) -> Any:
@@ -224,6 +230,7 @@ class Tensor:
         return self.data.item()
 
     def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
         return self.data.tolist()
 
     def numpy(self) -> np.ndarray:
@@ -292,18 +299,23 @@ class Tensor:
         return apply(ops.Cast, self, dtype=dtype)
 
     def float(self) -> Tensor:
+        """The tensor in float32."""
         return self.to(np.float32)
 
     def double(self) -> Tensor:
+        """The tensor in float64."""
         return self.to(np.float64)
 
     def long(self) -> Tensor:
+        """The tensor in int64."""
         return self.to(np.int64)
 
     def bool(self) -> Tensor:
+        """True where an element is not 0."""
         return self.to(np.bool_)
 
     def cpu(self) -> Tensor:
+        """The tensor itself: it is on the CPU."""
         return self
 
     def clone(self) -> Tensor:
@@ -365,6 +377,7 @@ class Tensor:
         return self.abs()
 
     def matmul(self, other: Tensor) -> Tensor:
+        """(…, n, k) @ (…, k, m) → (…, n, m), leading axes broadcast."""
         return self @ other
 
     mm = matmul
@@ -417,35 +430,45 @@ class Tensor:
         return Tensor(self.data | unwrapped(other))
 
     def all(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        """Whether all elements are true (not 0)."""
         return Tensor(self.data.all(axis=self._axes(dim), keepdims=keepdim))
 
     def any(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        """Whether any element is true (not 0)."""
         return Tensor(self.data.any(axis=self._axes(dim), keepdims=keepdim))
 
     # ---------------------------------------------------------------- elementwise functions
 
     def exp(self) -> Tensor:
+        """eˣ."""
         return apply(ops.Exp, *floats(self))
 
     def log(self) -> Tensor:
+        """ln x: -∞ at 0, NaN below."""
         return apply(ops.Log, *floats(self))
 
     def sqrt(self) -> Tensor:
+        """√x."""
         return apply(ops.Sqrt, *floats(self))
 
     def abs(self) -> Tensor:
+        """|x|."""
         return apply(ops.Abs, self)
 
     def tanh(self) -> Tensor:
+        """(eˣ - e⁻ˣ)/(eˣ + e⁻ˣ)."""
         return apply(ops.Tanh, *floats(self))
 
     def sigmoid(self) -> Tensor:
+        """1/(1 + e⁻ˣ)."""
         return apply(ops.Sigmoid, *floats(self))
 
     def relu(self) -> Tensor:
+        """max(x, 0)."""
         return apply(ops.ReLU, self)
 
     def pow(self, exponent: Any) -> Tensor:
+        """x to the power of a number or a tensor."""
         return self**exponent
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
@@ -462,6 +485,7 @@ class Tensor:
         return apply(ops.Sum, x, axes=x._axes(dim), keepdim=keepdim)
 
     def mean(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        """Σ x / n over `dim` (all axes if None)."""
         self._need_float("mean")
         return apply(ops.Mean, self, axes=self._axes(dim), keepdim=keepdim)
 
@@ -476,6 +500,7 @@ class Tensor:
         return self.var(dim, correction, keepdim).sqrt()
 
     def prod(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+        """The product over `dim` (all axes if None). Integers and booleans give int64."""
         x = self if self.dtype.kind in "fc" else self.long()
         return apply(ops.Prod, x, axes=x._axes(dim), keepdim=keepdim)
 
@@ -519,13 +544,16 @@ class Tensor:
         return Tensor(np.asarray(np.argmin(self.data, axis=dim, keepdims=keepdim)))
 
     def cumsum(self, dim: int) -> Tensor:
+        """y[i] = x[0] + … + x[i] along an axis."""
         x = self if self.dtype.kind in "fc" else self.long()
         return apply(ops.CumSum, x, axis=self._axis(dim))
 
     def softmax(self, dim: int) -> Tensor:
+        """e^xᵢ / Σⱼ e^xⱼ along an axis."""
         return apply(ops.Softmax, *floats(self), axis=self._axis(dim))
 
     def log_softmax(self, dim: int) -> Tensor:
+        """xᵢ - ln Σⱼ e^xⱼ along an axis."""
         return apply(ops.LogSoftmax, *floats(self), axis=self._axis(dim))
 
     # ---------------------------------------------------------------- shapes
@@ -543,6 +571,7 @@ class Tensor:
     view = reshape
 
     def view_as(self, other: Tensor) -> Tensor:
+        """The same elements in another tensor's shape."""
         return self.reshape(other.shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
