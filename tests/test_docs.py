@@ -113,8 +113,10 @@ def test_what_is_missing_is_missing(name):
     assert exists(name, torch)
 
 
-def test_every_command_is_on_the_page():
+def test_the_page_of_commands_has_all_of_them_and_its_examples_are_understood():
     page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `(\w+)`", page, re.M))
+    rows = re.findall(r"^\| `(\w+).* \| `tinygrad-fm (.+)` \|$", page, re.MULTILINE)
     (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    assert set(commands.choices) <= listed
+    assert {command for command, _ in rows} == set(commands.choices)
+    for _, example in rows:
+        parser().parse_args(example.split())
