@@ -25,6 +25,7 @@ from mkdocs.structure.files import File
 INCLUDE = re.compile(r'^--8<-- "(?P<file>[^":]+)(:(?P<section>[\w-]+))?"$', re.MULTILINE)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+FUNCTION_NAME = re.compile(r"(<mi>(?:ln|cos|max)</mi>)(?=<m(?!o))")  # ln x, but ln(x)
 SOURCE = '<details class="mkdocstrings-source"'
 # Files of the repository that a page of the site shows.
 PAGES = {
@@ -69,7 +70,8 @@ def on_page_content(html_text: str, **_: Any) -> str:
 
     def mathml(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
-        return convert(html.unescape(match[2]), display=display)
+        formula = convert(html.unescape(match[2]), display=display)
+        return FUNCTION_NAME.sub(r'\1<mspace width="0.17em"/>', formula)
 
     html_text = html_text.replace(SOURCE, f"{SOURCE} data-search-exclude")
     return FORMULA.sub(mathml, html_text)
