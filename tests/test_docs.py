@@ -66,6 +66,14 @@ def test_links_lead_to_files_and_headings(text):
         assert not heading or heading in headings(file), target
 
 
+@pytest.mark.parametrize("text", TEXTS, ids=name)
+def test_nothing_is_left_to_be_filled_in(text):
+    lines = without_code(text).splitlines()
+    assert not [
+        line for line in lines if re.fullmatch(r"(TODO|FIXME|[A-Z]{3,}(-\d+)?)\b.{0,3}", line)
+    ]
+
+
 def without_code(path: Path) -> str:
     return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
 
