@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,22 @@ def save_weights(model: Module, path: Path, facts: dict[str, str]) -> None:
     """Write the state dict as a safetensors file, with the facts of its training."""
     # safetensors writes memory as it lies there; ascontiguousarray would give a count a dimension.
     arrays = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}
-    path.write_bytes(save(arrays, facts))
+    path.write_bytes(with_facts_in_order(save(arrays, facts)))
+
+
+def with_facts_in_order(content: bytes) -> bytes:
+    """A safetensors file, its facts sorted: equal weights and facts are equal files.
+
+    The library writes them in another order each time.
+    Source of the format: https://huggingface.co/docs/safetensors/index
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    padding = -len(text) % 8  # the arrays begin at a multiple of eight bytes
+    text += b" " * padding
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
