@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from saved_runs import saved_run
 
 import tinygrad_fm
 from docs.pages import code
 from tinygrad_fm.cli import parser
+from tinygrad_fm.export import FORMATS, export
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(ROOT.glob("docs/**/*.md"))
@@ -45,6 +47,12 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     text = code(page)
     for pattern, quick in QUICK:
         text = re.sub(pattern, quick, text)
+    if "runs/first" in text:
+        first = tmp_path / "runs/first"
+        first.mkdir(parents=True)
+        run = saved_run(first, "cnn")
+        for file in FORMATS:
+            export(run, file)
     exec(compile(text, str(page), "exec"), {"__name__": "__main__"})
 
 
