@@ -18,6 +18,7 @@ STEMS = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+OR_BUILT_IN = "or use the built-in data set: --dataset garments"
 
 
 class DataUnavailable(RuntimeError):
@@ -124,21 +125,21 @@ def idx_file(folder: Path, stem: str) -> Path:
 
 def _find(source: Source, directory: Path, origin: str) -> Path:
     directory = directory.expanduser()
-    tried = []
-    for folder in (directory / source.folder, directory / source.torchvision_folder, directory):
-        files = [idx_file(folder, stem) for stem in STEMS]
-        missing = [file.name for file in files if not file.is_file()]
-        if not missing:
-            _verify(source, files)
-            return folder
-        tried.append(f"{folder} lacks {', '.join(missing)}")
-    raise DataUnavailable(
-        _report(
-            f"{source.folder} is not in {directory} ({origin})",
-            tried,
-            f"Put the files there (raw, or gzip with .gz), or drop {origin} to download them",
+    candidates = (directory / source.folder, directory / source.torchvision_folder, directory)
+    missing = {folder: _missing(folder) for folder in candidates}
+    nearest = min(candidates, key=lambda folder: len(missing[folder]))
+    if missing[nearest]:
+        raise DataUnavailable(
+            f"{source.folder} is not in {directory} ({origin}), nor in its folders {source.folder} "
+            f"and {source.torchvision_folder}: {nearest} lacks {', '.join(missing[nearest])}; put "
+            f"them there (raw, or gzip with .gz), drop {origin} to download them, {OR_BUILT_IN}"
         )
-    )
+    _verify(source, [idx_file(nearest, stem) for stem in STEMS])
+    return nearest
+
+
+def _missing(folder: Path) -> list[str]:
+    return [stem for stem in STEMS if not idx_file(folder, stem).is_file()]
 
 
 def _verify(source: Source, files: list[Path]) -> None:
@@ -159,11 +160,9 @@ def _download(source: Source, cache: Path) -> Path:
             return cache
         failures.append(f"{mirror}: {failure}")
     raise DataUnavailable(
-        _report(
-            f"{source.folder} is neither in the cache ({cache}) nor could it be downloaded",
-            failures,
-            f"Name a folder with the files (data_dir, --data-dir or ${DATA_DIR_VARIABLE})",
-        )
+        f"{source.folder} is neither in the cache ({cache}) nor could it be downloaded: "
+        f"{'; '.join(failures)}; name a folder with its files (data_dir, --data-dir or "
+        f"${DATA_DIR_VARIABLE}), {OR_BUILT_IN}"
     )
 
 
@@ -178,8 +177,3 @@ def _fetch(source: Source, mirror: str, cache: Path) -> Exception | None:
     except (OSError, ValueError) as error:  # no answer, an HTTP error, or a wrong sum
         return error
     return None
-
-
-def _report(problem: str, tried: list[str], remedy: str) -> str:
-    lines = "".join(f"\n  - {line}" for line in tried)
-    return f"{problem}:{lines}\n{remedy}; or use the built-in data set: --dataset garments"
