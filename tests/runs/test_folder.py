@@ -162,6 +162,14 @@ def test_another_data_set_is_refused(finished, tmp_path):
         go_on(run, progress=False)
 
 
+def test_the_results_name_the_command_that_began_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tinygrad-fm", "train", "mlp", "--epochs", "1"])
+    path = begin("mlp", SETTINGS, out=tmp_path / "run").path
+    monkeypatch.setattr("sys.argv", ["tinygrad-fm", "train", "--resume", str(path)])
+    go_on(open_run(path), progress=False)
+    assert open_run(path).metrics()["command"] == "python -m tinygrad_fm train mlp --epochs 1"
+
+
 def test_other_versions_are_pointed_out(tmp_path):
     saved = begin("mlp", SETTINGS, out=tmp_path / "run")
     old = saved.config | {"versions": {"numpy": "1.0", "python": platform.python_version()}}

@@ -27,7 +27,6 @@ from tinygrad_fm.runs.folder import (
     METRICS,
     MODEL,
     SavedRun,
-    command_line,
     commit,
     create_run,
     data_sum,
@@ -108,7 +107,7 @@ def go_on(
         training, test = prepare(saved.recipe, datasets, saved.seed, source)
         _train(saved, training, progress)
         result = finish(saved.recipe, saved.seed, training, datasets[1], test)
-        write_results(saved.path, result)
+        write_results(saved, result)
     return result
 
 
@@ -160,8 +159,9 @@ def _restore(training: Training, state: dict[str, Any], folder: Path) -> None:
         raise RunError(f"the checkpoint in {folder} does not fit this recipe: {error}") from error
 
 
-def write_results(path: Path, result: Run) -> None:
+def write_results(saved: SavedRun, result: Run) -> None:
     """Fill a run folder; metrics.json comes last, and says that everything else is there."""
+    path = saved.path
     classes, (_, probabilities, labels) = result.test_set.classes, result.predictions
     with replacing(path / HISTORY) as file:
         result.history.write_csv(file)
@@ -173,7 +173,9 @@ def write_results(path: Path, result: Run) -> None:
         plot_confusion(result.confusion, classes, file)
     with replacing(path / "predictions.png") as file:
         plot_predictions(result.test_set.images, probabilities, labels, classes, file)
-    facts = {"threads": get_num_threads(), "command": command_line(), "commit": commit()}
+    # The command that began the run, also where another one went on with it.
+    command = saved.config.get("command")
+    facts = {"threads": get_num_threads(), "command": command, "commit": commit()}
     write_json(path / METRICS, result.metrics() | facts)
 
 
