@@ -52,7 +52,7 @@ _, features, labels = predict(model.features, test)
 
 # %%
 heard = []
-layer = model.features[7]
+layer = model.features[10]
 handle = layer.register_forward_hook(lambda layer, inputs, output: heard.append(output.numpy()))
 predict(model, test)
 handle.remove()
