@@ -55,6 +55,11 @@ def weights(extractor, tmp_path):
     return path
 
 
+def pictures(batches: data.DataLoader) -> np.ndarray:
+    """All images of a loader as the model sees them, in its order."""
+    return cat([images for images, _ in batches]).numpy()
+
+
 # ---------------------------------------------------------------------------- settings
 
 
@@ -118,6 +123,19 @@ def test_the_recipe_says_how_much_is_held_out(name, share, garments):
         800 * share,
         100,
     ]
+
+
+def test_pixels_are_normalised_by_the_training_images_which_alone_are_augmented(garments):
+    train, *others = loaders(EXTRACTOR, *garments, seed=5)
+    pixels = train.dataset.images / 255
+    for part in others:
+        expected = (part.dataset.images / 255 - pixels.mean()) / pixels.std()
+        np.testing.assert_allclose(pictures(part), expected, atol=1e-5)
+    plain, _, _ = loaders(EXTRACTOR.changed(augment=()), *garments, seed=5)
+    as_they_are, varied = pictures(plain), pictures(train)  # in the same order
+    assert as_they_are.mean() == pytest.approx(0, abs=1e-5)
+    assert as_they_are.std() == pytest.approx(1, abs=1e-5)
+    assert (as_they_are != varied).any(axis=(1, 2, 3)).mean() > 0.5
 
 
 # ---------------------------------------------------------------------------- features
