@@ -112,6 +112,17 @@ def test_zeros_survive_an_optimizer_with_momentum_from_before(rule):
     assert not gradient[before[0] == 0].any()
 
 
+def test_another_round_does_not_touch_the_graph_of_the_one_before():
+    layer = nn.Linear(6, 3)
+    prune.l1_unstructured(layer, "weight", 0.5)
+    before = layer.weight_mask.numpy().copy()
+    loss = layer(tg.ones(2, 6)).sum()
+    prune.l1_unstructured(layer, "weight", 1.0)
+    assert not layer.weight.detach().numpy().any()
+    loss.backward()  # ∂loss/∂weight is 2: two rows of ones
+    np.testing.assert_array_equal(layer.weight_orig.grad.numpy(), 2 * before)
+
+
 def test_removed_masks_leave_the_zeros_and_the_plain_layer(twins):
     model, _ = twins
     names = list(model.state_dict())

@@ -57,15 +57,17 @@ def global_unstructured(parameters: Iterable[tuple[Module, str]], amount: float)
     pairs = list(parameters)
     for module, name in pairs:
         _add_mask(module, name)
-    masks = [module._buffers[f"{name}_mask"].data for module, name in pairs]
+    masks = [module._buffers[f"{name}_mask"] for module, name in pairs]
     weights = [module._parameters[f"{name}_orig"].data for module, name in pairs]
-    left = [mask != 0 for mask in masks]
+    left = [mask.data != 0 for mask in masks]
     magnitudes = np.concatenate([np.abs(w[kept]) for w, kept in zip(weights, left, strict=True)])
     keep = np.ones(len(magnitudes), bool)
     keep[np.argsort(magnitudes, kind="stable")[: round(amount * len(magnitudes))]] = False
     ends = np.cumsum([np.count_nonzero(kept) for kept in left])
     for mask, kept, part in zip(masks, left, np.split(keep, ends[:-1]), strict=True):
-        mask[kept] = part
+        # A new array: the old one may be in a graph, which still needs it.
+        mask.data = np.zeros_like(mask.data)
+        mask.data[kept] = part
 
 
 def remove(module: Module, name: str) -> Module:
