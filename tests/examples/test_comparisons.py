@@ -33,10 +33,11 @@ WAYS = {
 def test_every_way_has_its_row_and_they_share_a_picture(example, lesson):
     output, out = lesson(example)
     # name, parameters, epochs, training, validation and test accuracy, seconds
-    rows = re.findall(r"^(\S.*?) +[\d,]+ +1 +\S+% +(\S+)% +(\S+)% +\S+$", output, re.MULTILINE)
-    assert [name for name, *_ in rows] == WAYS[example]
-    assert all(float(accuracy) > 30 for _, *accuracies in rows for accuracy in accuracies)
-    assert len(set(rows)) == len(rows)  # each way makes a difference
+    row = r"^(\S.*?) +[\d,]+ +1 +(\S+)% +(\S+)% +(\S+)% +\S+$"
+    names, *accuracies = zip(*re.findall(row, output, re.MULTILINE), strict=True)
+    assert list(names) == WAYS[example]
+    assert all(float(accuracy) > 30 for column in accuracies for accuracy in column)
+    assert len(set(zip(*accuracies, strict=True))) == len(names)  # each way makes a difference
     assert [path.name for path in out.iterdir()] == ["comparison.png"]
     assert (out / "comparison.png").stat().st_size > 1000
 
