@@ -170,6 +170,17 @@ def test_the_results_name_the_command_that_began_the_run(tmp_path, monkeypatch):
     assert open_run(path).metrics()["command"] == "python -m tinygrad_fm train mlp --epochs 1"
 
 
+def test_the_results_name_the_commit_that_began_the_run_and_the_one_that_went_on(tmp_path):
+    saved = begin("mlp", SETTINGS, out=tmp_path / "run")
+    now = saved.config["commit"]
+    began = saved.config | {"commit": "abc1234"}
+    go_on(SavedRun(saved.path, began, saved.recipe), progress=False)
+    assert saved.metrics()["commit"] == (f"abc1234, {now}" if now else "abc1234")
+    other = begin("mlp", SETTINGS, out=tmp_path / "other")
+    go_on(other, progress=False)
+    assert other.metrics()["commit"] == now
+
+
 def test_other_versions_are_pointed_out(tmp_path):
     saved = begin("mlp", SETTINGS, out=tmp_path / "run")
     old = saved.config | {"versions": {"numpy": "1.0", "python": platform.python_version()}}

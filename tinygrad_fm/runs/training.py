@@ -98,6 +98,7 @@ def go_on(
         NonFiniteLossError: the loss became NaN or infinite.
         OSError: the folder cannot be written to, or the disk is full.
     """
+    code = _commits(saved)  # now: the checkout may be another one when training ends
     with locked(saved.path):
         place = data_dir or saved.config["data_dir"]
         datasets = data.load(saved.recipe.dataset, place)
@@ -107,7 +108,7 @@ def go_on(
         training, test = prepare(saved.recipe, datasets, saved.seed, source)
         _train(saved, training, progress)
         result = finish(saved.recipe, saved.seed, training, datasets[1], test)
-        write_results(saved, result)
+        write_results(saved, result, code)
     return result
 
 
@@ -159,8 +160,12 @@ def _restore(training: Training, state: dict[str, Any], folder: Path) -> None:
         raise RunError(f"the checkpoint in {folder} does not fit this recipe: {error}") from error
 
 
-def write_results(saved: SavedRun, result: Run) -> None:
-    """Fill a run folder; metrics.json comes last, and says that everything else is there."""
+def write_results(saved: SavedRun, result: Run, code: str | None) -> None:
+    """Fill a run folder; metrics.json comes last, and says that everything else is there.
+
+    Args:
+        code: the commit that the run was trained by.
+    """
     path = saved.path
     classes, (_, probabilities, labels) = result.test_set.classes, result.predictions
     with replacing(path / HISTORY) as file:
@@ -175,8 +180,14 @@ def write_results(saved: SavedRun, result: Run) -> None:
         plot_predictions(result.test_set.images, probabilities, labels, classes, file)
     # The command that began the run, also where another one went on with it.
     command = saved.config.get("command")
-    facts = {"threads": get_num_threads(), "command": command, "commit": commit()}
+    facts = {"threads": get_num_threads(), "command": command, "commit": code}
     write_json(path / METRICS, result.metrics() | facts)
+
+
+def _commits(saved: SavedRun) -> str | None:
+    """The commit that the run began with, and the one that it goes on with if that is another."""
+    commits = dict.fromkeys(str(c) for c in (saved.config.get("commit"), commit()) if c)
+    return ", ".join(commits) or None
 
 
 def _check_data(saved: SavedRun, datasets: Datasets) -> None:
