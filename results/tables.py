@@ -23,6 +23,8 @@ from tinygrad_fm.report import format_table
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results: built by results/tables.py -->", "<!-- end of results -->"
+# What a command does not say, and what a change of the recipe may have changed between two seeds.
+MUST_AGREE = ("dataset", "parameters", "batch_size", "lr")
 # Options of `train` that don't make it another experiment, each with its value.
 SAME_EXPERIMENT = re.compile(r" --(seed|threads|data-dir|extractor|out)[ =]('[^']*'|\S+)")
 
@@ -43,7 +45,7 @@ def experiments(folder: Path) -> list[list[Run]]:
     """The runs in a folder's JSON files, one list for each experiment, in the recipes' order.
 
     Raises:
-        ValueError: two files hold the same experiment with the same seed.
+        ValueError: two files hold the same experiment with the same seed, or with another model.
     """
     found: dict[str, dict[int, Run]] = defaultdict(dict)
     for path in sorted(folder.glob("*.json")):
@@ -54,6 +56,13 @@ def experiments(folder: Path) -> list[list[Run]]:
                 f"{path.name}: there is another file of `{experiment(run)}` with seed "
                 f"{run['seed']}; keep one of the two"
             )
+        for other in seeds.values():
+            if differ := [fact for fact in MUST_AGREE if run.get(fact) != other.get(fact)]:
+                raise ValueError(
+                    f"{path.name}: another seed of `{experiment(run)}` has other "
+                    f"{', '.join(differ)}: the recipe has changed between the two; train the "
+                    "older one anew"
+                )
         seeds[run["seed"]] = run
     names = list(RECIPES)
     lists = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]

@@ -130,6 +130,13 @@ def test_the_same_run_twice_is_refused(write, build):
         build()
 
 
+def test_seeds_of_a_recipe_that_has_changed_between_them_are_refused(write, build):
+    write("first", " --seed 0")
+    write("second", " --seed 1", seed=1, parameters=109387)
+    with pytest.raises(ValueError, match=r"second\.json: another seed of .* has other parameters"):
+        build()
+
+
 @pytest.mark.parametrize(
     ("recipe", "accuracies", "bold"),
     [
