@@ -14,7 +14,7 @@ from tinygrad_fm.data.dataset import ArrayDataset
 from tinygrad_fm.data.loader import DataLoader
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn.utils import clip_grad_norm_
-from tinygrad_fm.optim import SGD
+from tinygrad_fm.optim import SGD, AdamW
 from tinygrad_fm.optim.lr_scheduler import ExponentialLR, OneCycleLR, ReduceLROnPlateau
 from tinygrad_fm.random import manual_seed
 from tinygrad_fm.tensor import Tensor
@@ -174,6 +174,19 @@ def test_the_best_epoch_is_restored_also_when_the_epochs_run_out():
     assert len(history) == 3
     restored = evaluate(model, validation, F.cross_entropy).loss
     assert restored == pytest.approx(history["val_loss"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [SGD, AdamW])
+def test_frozen_layers_stay_to_the_bit_although_the_optimizer_has_them(make):
+    model = small_model()
+    optimizer = make(model.parameters(), lr=0.1, weight_decay=0.1)
+    fit(model, F.cross_entropy, optimizer, spots(), epochs=1)
+    model[1].requires_grad_(False)
+    weight, bias, *late = weights(model)
+    history = fit(model, F.cross_entropy, optimizer, spots(seed=1), epochs=3)
+    assert_same(weights(model)[:2], [weight, bias])
+    assert all((a != b).any() for a, b in zip(weights(model)[2:], late, strict=True))
+    assert history["train_loss"][-1] < history["train_loss"][0]
 
 
 def test_on_epoch_end_sees_the_complete_epochs():
