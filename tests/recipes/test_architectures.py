@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinygrad_fm import Tensor, manual_seed, nn, profile
+from tinygrad_fm import Tensor, manual_seed, nn, no_grad, profile
 from tinygrad_fm.data import Garments
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
+from tinygrad_fm.report import pca
 
 PARAMETERS = {
     "sigmoid-mlp": 101_770,
@@ -74,6 +75,26 @@ def test_learns_a_batch_by_heart(name):
         loss.backward()
         optimizer.step()
     pytest.fail(f"the loss is still {loss.item():.3f}")
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_hook_hears_the_features_of_every_network(name):
+    """What the last layer is given, and what it makes of it; as points on a plane."""
+    model = RECIPES[name].build().eval()
+    *_, last = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    heard = []
+    handle = last.register_forward_hook(lambda _, given, made: heard.append((given[0], made)))
+    images, _ = pictures(12)
+    with no_grad():
+        model(inputs(name, images))
+    handle.remove()
+    ((features, scores),) = heard
+    assert features.shape == (12, last.in_features)
+    expected = features.numpy() @ last.weight.data.T + last.bias.data
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-5)
+    points, share = pca(features.numpy())
+    assert points.shape == (12, 2)
+    assert 0 < share.sum() <= 1.0001
 
 
 def test_features_are_what_the_classifier_sees():
