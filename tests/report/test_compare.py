@@ -69,3 +69,10 @@ def test_without_validation_accuracies_no_ring_is_promised():
 def test_other_names_or_too_many_are_an_error(histories, metrics):
     with pytest.raises(ValueError, match="the same 1 to 8 models"):
         plot_comparison(histories, metrics)
+
+
+@pytest.mark.parametrize("accuracies", [[], [np.nan, np.nan]])
+def test_a_training_without_validation_is_an_error(accuracies):
+    histories = {"mlp": HISTORIES["mlp"], "cnn": history(accuracies)}
+    with pytest.raises(ValueError, match="cnn has no validation accuracy"):
+        plot_comparison(histories, METRICS)

@@ -56,18 +56,22 @@ def plot_comparison(
     Dots rather than bars on the right: bars must start at zero, where 91 % and 93 % look alike.
 
     Args:
-        histories: by model name.
+        histories: by model name, each of a training with validation.
         metrics: for the same names "test_accuracy", and "validation_accuracy" if it is known.
         path: where to save the picture; None draws only.
 
     Raises:
-        ValueError: the names differ, there are none, or more than colours.
+        ValueError: the names differ, there are none, or more than colours; or there is no
+            validation accuracy to draw.
     """
     if list(histories) != list(metrics) or not 1 <= len(histories) <= len(SERIES):
         raise ValueError(
             f"wanted histories and metrics of the same 1 to {len(SERIES)} models, got "
             f"{list(histories)} and {list(metrics)}"
         )
+    for name, history in histories.items():
+        if not np.isfinite(history["val_accuracy"]).any():
+            raise ValueError(f"{name} has no validation accuracy: train it with a validation set")
     colours = dict(zip(histories, SERIES, strict=False))
     figure = new_figure(height=max(3.4, 1.4 + 0.36 * len(colours)))
     curves, dots = figure.subplots(1, 2, width_ratios=[1.25, 1])
