@@ -90,9 +90,11 @@ def test_what_is_suggested_for_a_recipe_can_be_built(name):
         schedule(optimizer, 10).step()
     sizes = {size for tensor in model.state_dict().values() for size in tensor.shape}
     widths = {v for k, v in trial.params.items() if k.startswith(("hidden", "channels"))}
+    assert widths
     assert {width for width in widths if isinstance(width, int)} <= sizes
     rates = {v for k, v in trial.params.items() if "dropout" in k}
     found = {layer.p for layer in model.modules() if type(layer).__name__ == "Dropout"}
+    assert bool(rates) == bool(found)  # whatever has dropout has it searched
     assert rates <= found
     assert (recipe.augment, recipe.loss) == (RECIPES[name].augment, RECIPES[name].loss)
 
