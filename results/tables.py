@@ -126,7 +126,8 @@ def mean(runs: list[Run], key: str) -> float:
 
 def values(runs: list[Run], key: str) -> str | None:
     """All values that occur, in order of appearance; None if no run says."""
-    return ", ".join(dict.fromkeys(str(run[key]) for run in runs if key in run)) or None
+    found = dict.fromkeys(str(run[key]) for run in runs if run.get(key) is not None)
+    return ", ".join(found) or None
 
 
 def accuracy(runs: list[Run], key: str) -> str:

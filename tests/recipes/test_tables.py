@@ -116,6 +116,11 @@ def test_where_and_how_fast_it_ran_makes_no_other_experiment(write, build):
     assert row["command"] == "`python -m tinygrad_fm train mlp`"
 
 
+def test_a_commit_that_is_not_known_is_a_dash(write, build):
+    write("run", commit=None)
+    assert table(build()[1])[0]["commit"] == "–"
+
+
 def test_other_settings_are_another_experiment(write, build):
     write("a", " --lr 0.1 --seed 0")
     write("b", " --seed 0")
