@@ -107,7 +107,9 @@ def test_a_rate_that_explodes_is_an_answer(tmp_path, monkeypatch, capsys):
         ("pruned", "")
     ]
     assert not (tmp_path / "trials.png").exists()
-    assert "pruned" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "pruned" in output
+    assert "picture" not in output  # there is none
 
 
 def test_without_optuna_the_command_says_how_to_get_it(tmp_path, monkeypatch, capsys):

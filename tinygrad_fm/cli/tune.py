@@ -47,4 +47,4 @@ def tune(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     print(format_trials(trials))
-    print(f"\nTable and picture are in {out}/")
+    print(f"\nThe trials are in {out}/")
