@@ -15,7 +15,8 @@ map below has its transpose beside it: backpropagation is the same walk with tra
 
 Arrays are laid out as (H, W, N, C): every row or column of a tile is then a plane of long
 contiguous runs, and the transforms are a few additions of whole planes.
-(Lavin & Gray 2016, arXiv:1509.09308; the last rows of Bᵀ and Aᵀ both have the sign turned.)
+(Lavin & Gray 2016, arXiv:1509.09308; the signs of Bᵀ's last row and of Aᵀ's last column are
+turned.)
 """
 
 from __future__ import annotations
