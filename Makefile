@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made on first use.
 #
 #   make demo       train the four models on the built-in data set, in a few minutes
-#   make test       the whole test suite, with the branch coverage of ops, nn and optim
+#   make test       the tests but those that take minutes, with the branch coverage of ops, nn, optim
 #   make lint       ruff and mypy
 #   make examples   every example, for one epoch on the built-in data set
 #   make docs       the documentation's pages, in site/
