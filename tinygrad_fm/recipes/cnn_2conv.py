@@ -1,4 +1,4 @@
-"""A published CNN of two convolutions, with exactly the settings of its source."""
+"""A published CNN of two convolutions, with the settings that its source gives."""
 
 from functools import partial
 
