@@ -159,7 +159,7 @@ _TWICE = (
 
 
 class AnomalyError(FloatingPointError):
-    """An operation made a NaN or an infinity out of finite inputs."""
+    """The result of an operation holds a NaN or an infinity."""
 
 
 @contextmanager
