@@ -80,7 +80,11 @@ def dropout(
     training: bool = True,
     generator: np.random.Generator | None = None,
 ) -> Tensor:
-    """Zero each element with probability p and scale the others by 1/(1 - p), in training."""
+    """Zero each element with probability p and scale the others by 1/(1 - p), in training.
+
+    Raises:
+        ValueError: if p is not between 0 and 1.
+    """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout's p is a probability between 0 and 1, got {p}")
     if not training or p == 0:
@@ -92,7 +96,12 @@ def dropout(
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b. Shapes: x (…, I), W (O, I), b (O) → (…, O)."""
+    """x Wᵀ + b. Shapes: x (…, I), W (O, I), b (O) → (…, O).
+
+    Raises:
+        ValueError: if the last axis of x is not I.
+        TypeError: if x, W and b have not one dtype.
+    """
     if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
         flat = input.ndim > 2 and np.prod(input.shape[1:]) == weight.shape[1]
         advice = "; add nn.Flatten() before it" if flat else ""
@@ -119,6 +128,7 @@ def conv2d(
 
     Raises:
         ValueError: if channels, groups or sizes do not fit.
+        TypeError: if x, w and b have not one dtype.
     """
     _need_images("conv2d", input)
     channels = weight.shape[1] * groups
@@ -155,6 +165,11 @@ def conv_transpose2d(
 
     Shapes: x (N, C, H, W), w (C, O/groups, KH, KW), b (O) → (N, O, OH, OW) with
     OH = (H - 1)·stride - 2·padding + dilation·(KH - 1) + output_padding + 1.
+
+    Raises:
+        ValueError: if channels, groups or sizes do not fit, or if output_padding is not smaller
+            than stride or dilation.
+        TypeError: if x, w and b have not one dtype.
     """
     _need_images("conv_transpose2d", input)
     if groups < 1 or input.shape[1] != weight.shape[0] or weight.shape[0] % groups:
@@ -187,7 +202,17 @@ def max_pool2d(
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """The maximum of each window; `stride` is the kernel's size unless given."""
+    """The maximum of each window; `stride` is the kernel's size unless given.
+
+    Shapes: x (N, C, H, W) → (N, C, OH, OW) with
+    OH = ⌊(H + 2·padding - dilation·(KH - 1) - 1)/stride⌋ + 1; `ceil_mode` rounds up instead, but
+    no window begins in the padding behind the image. Padding counts as -∞, and of equal maxima the
+    first gets the gradient.
+
+    Raises:
+        ValueError: if x has not four axes, if the padding is more than half the kernel, or if the
+            kernel is larger than the padded image.
+    """
     window = _window("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
     return apply(ops.MaxPool2d, input, window=window)
 
@@ -200,14 +225,25 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """The mean of each window; `stride` is the kernel's size unless given."""
+    """The mean of each window; `stride` is the kernel's size unless given.
+
+    Shapes and errors as in `max_pool2d`. Padding counts as zeros, or not at all if
+    `count_include_pad` is False.
+    """
     window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     rows, columns = averaging_matrices(input.shape[2:], window, count_include_pad)
     return apply(ops.AveragePool2d, input, rows=rows, columns=columns)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
-    """The mean of each of `output_size` (OH, OW) windows; None keeps the input's size."""
+    """The mean of each of `output_size` (OH, OW) windows; None keeps the input's size.
+
+    Shapes: x (N, C, H, W) → (N, C, OH, OW). Window i goes from row ⌊i·H/OH⌋ to ⌈(i + 1)·H/OH⌉, the
+    latter excluded; columns likewise.
+
+    Raises:
+        ValueError: if x has not four axes.
+    """
     _need_images("adaptive_avg_pool2d", input)
     wanted = (output_size,) * 2 if isinstance(output_size, int) else output_size
     size = tuple(n if w is None else w for w, n in zip(wanted, input.shape[2:], strict=True))
@@ -227,11 +263,14 @@ def batch_norm(
 ) -> Tensor:
     """γ·(x - μ)/√(σ² + eps) + β for each channel of x (N, C) or (N, C, …).
 
-    In training μ and σ² are the batch's, and the running estimates are moved in place.
+    In training μ and σ² are the batch's, and the running estimates are moved in place:
+    running = (1 - momentum)·running + momentum·batch, with the unbiased variance. In evaluation
+    μ and σ² are the running estimates.
 
     Raises:
         ValueError: if the batch has a single value per channel in training, if there are no
             running estimates in evaluation, or if the channels do not fit.
+        TypeError: if x, γ and β have not one dtype.
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm expects (N, C) or (N, C, …), got {input.shape}")
@@ -261,7 +300,14 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """γ·(x - μ)/√(σ² + eps) + β over the last axes, whose shape is `normalized_shape`."""
+    """γ·(x - μ)/√(σ² + eps) + β over the last axes, whose shape is `normalized_shape`.
+
+    μ and σ² (biased) are each example's own; γ and β have the shape `normalized_shape`.
+
+    Raises:
+        ValueError: if the last axes of x have another shape.
+        TypeError: if x, γ and β have not one dtype.
+    """
     shape = tuple(normalized_shape)
     if input.shape[input.ndim - len(shape) :] != shape:
         raise ValueError(f"layer_norm expects the last axes to be {shape}, got {input.shape}")
@@ -272,7 +318,14 @@ def layer_norm(
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
-    """A frame of a constant (0): widths (left, right, top, bottom, …) from the last axis on."""
+    """A frame of a constant (0): widths (left, right, top, bottom, …) from the last axis on.
+
+    A negative width crops.
+
+    Raises:
+        ValueError: for another mode, an odd number of widths or too many, or if more is cropped
+            than there is.
+    """
     if mode != "constant":
         raise ValueError(f"pad knows the mode 'constant' only, got {mode!r}")
     if len(pad) % 2 or len(pad) // 2 > input.ndim:
@@ -287,7 +340,11 @@ def pad(
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
-    """Integers (…) → zeros and ones (…, num_classes), as many as the largest asks for if -1."""
+    """Integers (…) → zeros and ones (…, num_classes), as many as the largest asks for if -1.
+
+    Raises:
+        ValueError: if they are not integers from 0 to num_classes - 1.
+    """
     classes = int(input.data.max()) + 1 if num_classes == -1 else num_classes
     if input.dtype.kind not in "iu" or np.any((input.data < 0) | (input.data >= classes)):
         raise ValueError(f"one_hot expects integers from 0 to {classes - 1}, got {input!r}")
@@ -306,7 +363,12 @@ def nll_loss(
 ) -> Tensor:
     """-w[t]·x[t] for log-probabilities x (N, C, …) and classes t (N, …).
 
-    The mean divides by Σ w[t] over the targets that are not `ignore_index`.
+    The mean divides by Σ w[t] over the targets that are not `ignore_index`; w (C) is 1 unless
+    given. `reduction` is "mean", "sum" or "none", which gives the shape of t.
+
+    Raises:
+        ValueError: if the shapes do not fit, a target is no class, or the reduction is unknown.
+        TypeError: if the targets are not integers.
     """
     return _classification(ops.NLLLoss, input, target, weight, ignore_index, 0.0, reduction)
 
@@ -323,6 +385,9 @@ def cross_entropy(
 
     With label smoothing ε the target is (1 - ε) at t plus ε/C at every class.
     The mean divides by Σ w[t] over the targets that are not `ignore_index`.
+
+    Raises:
+        ValueError, TypeError: as `nll_loss`; ValueError if ε is not between 0 and 1.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing lies between 0 and 1, got {label_smoothing}")
@@ -332,20 +397,27 @@ def cross_entropy(
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """(x - t)²."""
+    """(x - t)², their mean, their sum, or with reduction "none" each of them.
+
+    Raises:
+        ValueError: if the shapes differ (nothing is broadcast), or the reduction is unknown.
+    """
     difference = _difference("mse_loss", input, target)
     return _reduce(difference * difference, reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """|x - t|."""
+    """|x - t|. Reductions and errors as in `mse_loss`; the slope at 0 is 0."""
     return _reduce(_difference("l1_loss", input, target).abs(), reduction)
 
 
 def smooth_l1_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
-    """(x - t)²/(2β) where |x - t| < β, else |x - t| - β/2."""
+    """(x - t)²/(2β) where |x - t| < β, else |x - t| - β/2.
+
+    Reductions and errors as in `mse_loss`; ValueError also if β is negative.
+    """
     if beta < 0:
         raise ValueError(f"smooth_l1_loss needs beta of at least 0, got {beta}")
     difference = _difference("smooth_l1_loss", input, target)
@@ -377,7 +449,13 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """`binary_cross_entropy` of sigmoid(x), computed without overflow; positives × pos_weight."""
+    """`binary_cross_entropy` of sigmoid(x), computed without overflow; positives × pos_weight.
+
+    That is (1 - t)·x + (1 + (w - 1)·t)·ln(1 + e⁻ˣ) with w = `pos_weight`.
+
+    Raises:
+        ValueError: if the shapes of x and t differ.
+    """
     _need_same_shape("binary_cross_entropy_with_logits", input, target)
     x, t = pair(input, target)
     positive = Tensor(np.ones((), x.dtype)) if pos_weight is None else pos_weight.to(x.dtype)
@@ -388,7 +466,14 @@ def binary_cross_entropy_with_logits(
 def kl_div(
     input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
-    """t·(ln t - x) for log-probabilities x; "batchmean" divides the sum by the batch's size."""
+    """t·(ln t - x) for log-probabilities x; "batchmean" divides the sum by the batch's size.
+
+    With `log_target` t is a logarithm as well: eᵗ·(t - x). PyTorch's "mean", too, is that over all
+    elements; the Kullback-Leibler divergence of a batch is "batchmean".
+
+    Raises:
+        ValueError: if the reduction is unknown.
+    """
     x, t = pair(input, target)
     loss = t.exp() * (t - x) if log_target else apply(ops.KLDiv, x, t)
     if reduction == "batchmean":
