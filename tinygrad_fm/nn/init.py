@@ -22,14 +22,17 @@ def _fill(tensor: Tensor, values: np.ndarray | float) -> Tensor:
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
+    """`val` everywhere."""
     return _fill(tensor, val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
+    """Zeros."""
     return _fill(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
+    """Ones."""
     return _fill(tensor, 1.0)
 
 
@@ -60,7 +63,14 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor by which weights grow to make up for what a nonlinearity takes away."""
+    """The factor by which weights grow to make up for what a nonlinearity takes away.
+
+    1 for "linear" and "sigmoid", 5/3 for "tanh", √2 for "relu", √(2/(1 + a²)) for "leaky_relu" of
+    slope a = `param` (0.01), 3/4 for "selu".
+
+    Raises:
+        ValueError: for another name.
+    """
     slope = 0.01 if param is None else param
     gains = {
         "linear": 1.0,
@@ -93,7 +103,11 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: _Generator = None,
 ) -> Tensor:
-    """Uniform on ±gain·√(3/fan)."""
+    """Uniform on ±gain·√(3/fan), the gain being `calculate_gain(nonlinearity, a)`.
+
+    Raises:
+        ValueError: for a `mode` that is not "fan_in" or "fan_out", or an unknown nonlinearity.
+    """
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
@@ -105,7 +119,7 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: _Generator = None,
 ) -> Tensor:
-    """Normal with deviation gain/√fan."""
+    """Normal with deviation gain/√fan; gain and errors as in `kaiming_uniform_`."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 

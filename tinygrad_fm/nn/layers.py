@@ -147,10 +147,7 @@ class ConvTranspose2d(_Conv):
 
 
 class _BatchNorm(Module):
-    """γ·(x - μ)/√(σ² + eps) + β for each channel; see `nn.functional.batch_norm`.
-
-    `momentum=None` makes the running estimates plain averages over all batches seen.
-    """
+    """What both batch normalisations share."""
 
     def __init__(
         self,
@@ -199,7 +196,12 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of x (N, C) or (N, C, L)."""
+    """γ·(x - μ)/√(σ² + eps) + β for each channel of x (N, C) or (N, C, L).
+
+    See `nn.functional.batch_norm`. `momentum=None` makes the running estimates plain averages over
+    all batches seen; without `track_running_stats` there are none, and evaluation normalises by the
+    batch as well.
+    """
 
     def _check(self, x: Tensor) -> None:
         if x.ndim not in (2, 3):
@@ -207,7 +209,10 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalisation of images (N, C, H, W)."""
+    """γ·(x - μ)/√(σ² + eps) + β for each channel of images (N, C, H, W).
+
+    Otherwise as `BatchNorm1d`.
+    """
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4:
@@ -215,7 +220,10 @@ class BatchNorm2d(_BatchNorm):
 
 
 class LayerNorm(Module):
-    """γ·(x - μ)/√(σ² + eps) + β over the last axes, of shape `normalized_shape`."""
+    """γ·(x - μ)/√(σ² + eps) + β over the last axes, of shape `normalized_shape`.
+
+    See `nn.functional.layer_norm`.
+    """
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class RemovableHandle:
         self.hooks, self.key = hooks, key
 
     def remove(self) -> None:
+        """Take the hook off; a second time does nothing."""
         self.hooks.pop(self.key, None)
 
 
@@ -58,6 +59,7 @@ class Module:
         object.__setattr__(self, "training", True)
 
     def forward(self, *inputs: Any) -> Any:
+        """What the module computes, to be written by a subclass; call the module itself."""
         raise NotImplementedError(f"{type(self).__name__} needs a forward method")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -156,9 +158,11 @@ class Module:
                 yield name, module
 
     def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
         return (module for _, module in self.named_modules())
 
     def children(self) -> Iterator[Module]:
+        """The modules directly below this one, each once."""
         return (module for _, module in self.named_children())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -170,12 +174,15 @@ class Module:
                 yield name, parameter
 
     def parameters(self) -> Iterator[Parameter]:
+        """All parameters, a shared one once."""
         return (parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """All buffers with dotted names."""
         return self._named_tensors("_buffers")
 
     def buffers(self) -> Iterator[Tensor]:
+        """All buffers."""
         return (buffer for _, buffer in self.named_buffers())
 
     def _named_tensors(self, registry: str) -> Iterator[tuple[str, Any]]:
@@ -263,7 +270,10 @@ class Module:
         return self
 
     def to(self, dtype: DTypeLike) -> Module:
-        """Convert floating-point parameters and buffers in place. ("cpu" changes nothing.)"""
+        """Convert floating-point parameters and buffers in place. ("cpu" changes nothing.)
+
+        What is converted loses its gradient.
+        """
         if isinstance(dtype, str) and dtype == "cpu":
             return self
         for tensor in (*self.parameters(), *self.buffers()):
@@ -273,9 +283,11 @@ class Module:
         return self
 
     def float(self) -> Module:
+        """Convert to float32."""
         return self.to(np.float32)
 
     def double(self) -> Module:
+        """Convert to float64."""
         return self.to(np.float64)
 
     # ---------------------------------------------------------------- printing
