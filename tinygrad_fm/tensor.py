@@ -85,10 +85,11 @@ class Tensor:
     Args:
         data: an array (wrapped, not copied), a nested list or a number. Python floats become
             float32; NumPy arrays keep their dtype.
+        dtype: a NumPy dtype, into which `data` is converted.
         requires_grad: whether `backward` should compute ∂L/∂(this tensor) into `.grad`.
 
     Raises:
-        TypeError: if an integer or boolean tensor requires a gradient.
+        TypeError: if an integer or boolean tensor requires a gradient, or `data` holds no numbers.
     """
 
     __slots__ = ("__weakref__", "_requires_grad", "data", "grad", "grad_fn")
@@ -148,7 +149,9 @@ class Tensor:
             self.grad_fn.retain = weakref.ref(self)
 
     def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-        """Add ∂(this)/∂(leaf) to the `.grad` of every leaf that this tensor was computed from.
+        """Add ∂L/∂(leaf) to the `.grad` of every leaf that this tensor was computed from.
+
+        L is this tensor itself or, with `gradient`, whatever is computed from it.
 
         Args:
             gradient: ∂L/∂(this), of this tensor's shape; may be left out for a single element,
@@ -206,11 +209,11 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
-        """The transpose of a matrix."""
+        """The axes in reverse order: the transpose of a matrix (a view)."""
         return self.permute(*reversed(range(self.ndim)))
 
     def t(self) -> Tensor:
-        """The transpose of a matrix."""
+        """As `T`."""
         return self.T
 
     def size(self, dim: int | None = None) -> Any:
@@ -226,7 +229,11 @@ class Tensor:
         return self.data.size
 
     def item(self) -> Any:
-        """The single element as a Python number."""
+        """The single element as a Python number.
+
+        Raises:
+            ValueError: if there is not exactly one.
+        """
         return self.data.item()
 
     def tolist(self) -> Any:
@@ -377,7 +384,13 @@ class Tensor:
         return self.abs()
 
     def matmul(self, other: Tensor) -> Tensor:
-        """(…, n, k) @ (…, k, m) → (…, n, m), leading axes broadcast."""
+        """(…, n, k) @ (…, k, m) → (…, n, m), leading axes broadcast.
+
+        A vector counts as one row (left) or column (right).
+
+        Raises:
+            ValueError: if the shapes do not fit.
+        """
         return self @ other
 
     mm = matmul
@@ -485,12 +498,22 @@ class Tensor:
         return apply(ops.Sum, x, axes=x._axes(dim), keepdim=keepdim)
 
     def mean(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
-        """Σ x / n over `dim` (all axes if None)."""
+        """Σ x / n over `dim` (all axes if None).
+
+        Raises:
+            TypeError: of integers or booleans.
+        """
         self._need_float("mean")
         return apply(ops.Mean, self, axes=self._axes(dim), keepdim=keepdim)
 
     def var(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
-        """Σ (x - μ)² / (n - correction); PyTorch's default correction of 1."""
+        """Σ (x - μ)² / (n - correction) over `dim` (all axes if None).
+
+        A correction of 1, PyTorch's default, makes the estimate unbiased.
+
+        Raises:
+            TypeError: of integers or booleans.
+        """
         self._need_float("var")
         axes = self._axes(dim)
         return apply(ops.Var, self, axes=axes, keepdim=keepdim, correction=correction)
