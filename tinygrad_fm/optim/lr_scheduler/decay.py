@@ -16,6 +16,9 @@ class StepLR(LRScheduler):
 
         lr(t) = initial_lr · gamma^floor(t / step_size)
 
+    Raises:
+        ValueError: step_size < 1.
+
     Source: https://pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html
     """
 
@@ -119,6 +122,9 @@ class CosineAnnealingLR(LRScheduler):
     """Lower the rate along half a cosine wave, to `eta_min` at epoch `T_max`, then up again.
 
         lr(t) = eta_min + (initial_lr - eta_min) · (1 + cos(pi · t / T_max)) / 2
+
+    Raises:
+        ValueError: T_max < 1.
 
     Sources: Loshchilov and Hutter, https://arxiv.org/abs/1608.03983 (without the restarts);
     https://pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html

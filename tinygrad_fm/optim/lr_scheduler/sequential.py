@@ -50,6 +50,7 @@ class SequentialLR(LRScheduler):
         self._last_lr = first.get_last_lr()
 
     def step(self) -> None:
+        """Go to the next epoch, and let the schedule whose turn it is set the rates."""
         self.last_epoch += 1
         member = self._member_at(self.last_epoch)
         if self.last_epoch in self._milestones:
@@ -63,6 +64,7 @@ class SequentialLR(LRScheduler):
         return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As `LRScheduler.load_state_dict`; ValueError also for another number of schedulers."""
         own = self._own_entries(state_dict)
         members = own.pop("_schedulers")
         if len(members) != len(self._schedulers):
