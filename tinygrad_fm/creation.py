@@ -80,7 +80,7 @@ def randn(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -
 
 
 def randint(low: int, high: int, size: Sequence[int]) -> Tensor:
-    """Integers low ≤ i < high, from the default generator."""
+    """Integers low ≤ i < high of a shape `size`, from the default generator."""
     return Tensor(default_generator().integers(low, high, tuple(size)))
 
 
@@ -108,7 +108,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape side by side along a new axis."""
+    """Tensors of one shape side by side along a new axis.
+
+    Raises:
+        ValueError: if there is none, or if their shapes differ.
+    """
     shapes = {t.shape for t in tensors}
     if len(shapes) > 1:
         raise ValueError(f"stack needs tensors of one shape, got {sorted(shapes)}")

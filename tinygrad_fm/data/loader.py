@@ -25,6 +25,8 @@ class DataLoader:
     neither on `prefetch` nor on how fast anything runs.
 
     Args:
+        dataset: has `images` (N, …), `labels` (N,) and a length.
+        batch_size: how many images a batch has; the last of an epoch may have fewer.
         shuffle: a new random order in each epoch; otherwise the data set's order.
         drop_last: leave out the last batch if it is smaller than the others.
         transform: called as `transform(images, generator)` with uint8 images (B, C, H, W), returns

@@ -107,7 +107,11 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip:
-    """Mirror each image, left to right, with probability p."""
+    """Mirror each image, left to right, with probability p.
+
+    Raises:
+        ValueError: a p that is not between 0 and 1.
+    """
 
     p: float = 0.5
 
@@ -125,6 +129,9 @@ class RandomRotation:
     Args:
         degrees: (min, max), or one number d for (-d, d); positive is counter-clockwise.
         interpolation: "nearest" or "bilinear".
+
+    Raises:
+        ValueError: another interpolation, when it is called.
     """
 
     degrees: float | tuple[float, float]
@@ -149,7 +156,8 @@ class RandomErasing:
 
     Raises:
         TypeError: images that are not floating point.
-        ValueError: an unknown value or a range that is not ascending and positive.
+        ValueError: an unknown value, a p that is not between 0 and 1, or a range that is not
+            ascending and positive.
     """
 
     p: float = 0.5
@@ -218,6 +226,9 @@ def rotate(
 
     The pixel (x, y), measured from the centre with y pointing down, takes its value from
     (x cos a - y sin a, x sin a + y cos a); everything outside the image counts as 0.
+
+    Raises:
+        ValueError: an interpolation that is not "nearest" or "bilinear".
     """
     if interpolation not in ("nearest", "bilinear"):
         raise ValueError(f'rotate expected "nearest" or "bilinear", got {interpolation!r}')
