@@ -134,7 +134,7 @@ def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
 
 
 def _add(accumulated: tuple[np.ndarray, bool], grad: np.ndarray) -> np.ndarray:
-    """Sum two gradients: the first is aliased, the second allocates, the rest add in place."""
+    """Sum two gradients: in place, unless the memory of the first has other readers."""
     total, owned = accumulated
     if not owned:
         return total + grad
