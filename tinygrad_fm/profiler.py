@@ -52,14 +52,17 @@ class OperationCost:
 
     @property
     def seconds(self) -> float:
+        """Forward and backward together."""
         return self.forward.seconds + self.backward.seconds
 
     @property
     def flops(self) -> int:
+        """Floating-point operations, forward and backward together."""
         return self.forward.flops + self.backward.flops
 
     @property
     def bytes(self) -> int:
+        """Of the arrays that went in and came out, forward and backward together."""
         return self.forward.bytes + self.backward.bytes
 
 

@@ -78,6 +78,7 @@ class GradcheckReport:
 
     @property
     def ok(self) -> bool:
+        """Whether no derivative was wrong."""
         return not self.failures
 
     def __bool__(self) -> bool:

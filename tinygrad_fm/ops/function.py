@@ -37,9 +37,11 @@ class Function:
     _lock: ReadOnly | None = None
 
     def forward(self, *arrays: Any, **options: Any) -> np.ndarray:
+        """y of the inputs' arrays, to be written by a subclass."""
         raise NotImplementedError
 
     def backward(self, grad: np.ndarray) -> Gradients:
+        """∂L/∂xᵢ for each input from ∂L/∂y, to be written by a subclass."""
         raise NotImplementedError
 
     @property
@@ -69,9 +71,11 @@ class Function:
 
     @property
     def released(self) -> bool:
+        """Whether there is no graph behind this node: `release` was called, or none recorded."""
         return self.edges is None
 
     def name(self) -> str:
+        """The operation's name, as it is printed."""
         return type(self).__name__
 
 

@@ -52,6 +52,7 @@ class Run:
 
     @property
     def test_accuracy(self) -> float:
+        """The share of test images that are classified rightly."""
         return metrics.accuracy(self.predictions.predicted, self.predictions.labels)
 
     @property
@@ -62,6 +63,7 @@ class Run:
 
     @property
     def parameters(self) -> int:
+        """How many numbers the model has learnt."""
         return sum(p.numel() for p in self.model.parameters())
 
     def save_weights(self, path: Path) -> None:

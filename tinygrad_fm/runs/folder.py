@@ -82,10 +82,12 @@ class SavedRun:
 
     @property
     def seed(self) -> int:
+        """Of everything that is random in the run."""
         return self.config["seed"]
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The classes' names."""
         return tuple(self.config["classes"])
 
     @property

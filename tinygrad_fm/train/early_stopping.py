@@ -53,6 +53,7 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
+        """Whether `patience` epochs in a row were no better than the best."""
         return self.bad_epochs >= self.patience
 
     def update(self, row: EpochRow, model: Module) -> bool:
