@@ -109,8 +109,9 @@ histories, metrics, rows = {}, {}, []
 for first, second in (tasks, tasks[::-1]):
     tg.manual_seed(options.seed)
     taught = Network(len(first[0].classes))
-    _, accuracy = learn(taught, loaders(first), options.epochs)
-    print(f"\n{first[0].name}, {len(first[0]):,} pictures: {accuracy:.1%}")
+    batches = loaders(first)
+    _, accuracy = learn(taught, batches, options.epochs)
+    print(f"\n{first[0].name}, {len(batches[0].dataset):,} pictures: {accuracy:.1%}")
     for method in ("new", "frozen", "fine-tuned"):
         tg.manual_seed(options.seed)
         model = Network(len(second[0].classes))

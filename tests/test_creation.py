@@ -80,6 +80,7 @@ def test_random_tensors() -> None:
     integers = tg.randint(-2, 3, (1000,))
     assert integers.dtype == np.int64
     assert set(integers.tolist()) == {-2, -1, 0, 1, 2}
+    assert set(tg.randint(3, (2, 500)).flatten().tolist()) == {0, 1, 2}
     assert sorted(tg.randperm(50).tolist()) == list(range(50))
 
 
@@ -99,6 +100,7 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     "cat axis": (lambda m: m.cat([m.ones(2)], 1), "axis 1 is out of range"),
     "stack shapes": (lambda m: m.stack([m.ones(2), m.ones(3)]), "tensors of one shape"),
     "einsum operands": (lambda m: m.einsum("ij,jk->ik", m.ones(2, 2)), "names 2 operands, got 1"),
+    "no operands": (lambda m: m.einsum("ij"), "names 1 operands, got 0"),
     "einsum axes": (lambda m: m.einsum("ijk->i", m.ones(2, 2)), "an array with 2 axes"),
     "where": (lambda m: m.where(m.ones(2) > 0, m.ones(3), m.ones(3)), "broadcast"),
 }

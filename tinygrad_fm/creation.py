@@ -79,8 +79,13 @@ def randn(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -
     return Tensor(default_generator().standard_normal(as_shape(size)).astype(dtype), requires_grad)
 
 
-def randint(low: int, high: int, size: Sequence[int]) -> Tensor:
-    """Integers low ≤ i < high of a shape `size`, from the default generator."""
+def randint(low: int, high: Any, size: Sequence[int] | None = None) -> Tensor:
+    """Integers low ≤ i < high of a shape `size`, from the default generator.
+
+    `randint(high, size)` begins at 0.
+    """
+    if size is None:
+        low, high, size = 0, low, high
     return Tensor(default_generator().integers(low, high, tuple(size)))
 
 
@@ -125,11 +130,17 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:
-    """Einstein summation, with `...`, repeated letters and implicit output."""
+    """Einstein summation, with `...`, repeated letters and implicit output.
+
+    Raises:
+        ValueError: if the equation names other operands, or does not fit their shapes.
+    """
     return apply(ops.Einsum, *_one_dtype(operands), equation=equation)
 
 
 def _one_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
+    if not tensors:
+        return []
     dtype = tensors[0].dtype
     for t in tensors[1:]:
         dtype = result_type(np.empty((1,), dtype), np.empty((1,), t.dtype))
