@@ -72,6 +72,15 @@ def test_export_says_where_and_fails_in_one_line(run, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_weights_of_another_model_are_refused_in_one_line(run, tmp_path, capsys):
+    other = saved_run(tmp_path, "resnet").path / "model.safetensors"
+    other.replace(run / "model.safetensors")
+    assert main(["export", str(run), "--to", "safetensors"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "these weights do not fit Sequential: missing: " in line
+    assert line.endswith("(--debug shows it all)")
+
+
 def test_import_then_evaluate_and_report(tmp_path, capsys):
     torch.manual_seed(0)
     save_file(mlp_1hidden().state_dict(), tmp_path / "file")

@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
 def say(problem: str, go_on: str | None) -> None:
     """Tell people, on stderr, what went wrong and how to continue."""
-    print(f"tinygrad-fm: {problem}", file=sys.stderr)
+    print(f"tinygrad-fm: {one_line(problem)}", file=sys.stderr)
     if go_on:
         print(f"What was saved is whole. Go on with:\n  {go_on}", file=sys.stderr)
 
@@ -103,6 +103,13 @@ def say(problem: str, go_on: str | None) -> None:
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning on one line."""
     print(f"tinygrad-fm: {message}", file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """The beginning of a message that may list hundreds of weights, a line each."""
+    lines = [line.strip() for line in text.splitlines()]
+    more = " … (--debug shows it all)" if len(lines) > 2 else ""
+    return " ".join(lines[:2]) + more
 
 
 def explain(error: Exception) -> str:
