@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -201,13 +202,15 @@ def test_evaluate_finds_what_training_measured(runs, capsys):
 # ---------------------------------------------------------------------------- bench, and pipes
 
 
-def program(*arguments: str, path: Path = ROOT, **options: Any) -> subprocess.CompletedProcess:
+def program(
+    *arguments: str, path: Path = ROOT, environment: Mapping[str, str] = {}, **options: Any
+) -> subprocess.CompletedProcess:
     """Run the program in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "tinygrad_fm", *arguments],
-        env={**os.environ, "PYTHONPATH": str(path)},
+        env={**os.environ, "PYTHONPATH": str(path), **environment},
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         **options,
     )
 
@@ -234,3 +237,23 @@ def test_a_reader_that_has_seen_enough():
     done = program("list", stdout=writing)
     os.close(writing)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("closed", [1, 2], ids=["stdout", "stderr"])
+def test_a_closed_stream_is_no_failure(closed):
+    """As in `tinygrad-fm list >&-`."""
+    done = program("list", stdout=subprocess.PIPE, preexec_fn=lambda: os.close(closed))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("cnn-bn" in done.stdout) == (closed == 2)
+
+
+def test_what_goes_to_stderr_does_not_go_to_stdout_if_that_is_closed():
+    done = program("evaluate", "nowhere", stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2))
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_a_terminal_that_knows_few_signs():
+    """Tables have lines and the bars have blocks, which not every encoding has."""
+    done = program("list", environment={"PYTHONIOENCODING": "ascii"}, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cnn-bn" in done.stdout

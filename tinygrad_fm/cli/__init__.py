@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 import warnings
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0, 1 if it failed, 130 if it was interrupted. (Bad usage exits with 2.)
     """
+    prepare_streams()
     top = parser()
     options, rest = top.parse_known_args(arguments)
     if rest and not options.takes_rest:
@@ -74,6 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say(explain(error), options.go_on if isinstance(error, OSError | MemoryError) else None)
         return 1
+
+
+def prepare_streams() -> None:
+    """Let printing never fail for a stream that is closed (`>&-`), or for a sign it cannot hold."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for the program's life
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
 
 
 def parser() -> argparse.ArgumentParser:
