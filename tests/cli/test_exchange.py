@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from PIL import Image
@@ -81,7 +83,8 @@ def test_weights_of_another_model_are_refused_in_one_line(run, tmp_path, capsys)
     assert line.endswith("(--debug shows it all)")
 
 
-def test_import_then_evaluate_and_report(tmp_path, capsys):
+def test_import_then_evaluate_and_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tinygrad-fm", "import", os.fsdecode(b"\xff")])  # no text
     torch.manual_seed(0)
     save_file(mlp_1hidden().state_dict(), tmp_path / "file")
     arguments = ["import", str(tmp_path / "file"), "mlp-1hidden", "--dataset", "garments"]

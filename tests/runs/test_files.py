@@ -19,6 +19,7 @@ from tinygrad_fm.runs.files import (
     replacing,
     save_arrays,
     write_atomically,
+    write_json,
 )
 
 
@@ -96,6 +97,12 @@ def test_what_is_no_json_object_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"config\.json"):
         read_json(path)
+
+
+def test_names_of_files_that_are_no_text_come_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9")
+    write_json(tmp_path / "config.json", {"command": name})
+    assert read_json(tmp_path / "config.json") == {"command": name}
 
 
 def test_reading_is_bounded(tmp_path):

@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
 def report(options: argparse.Namespace) -> None:
     run = open_run(options.run)
     path = run.path / PAGE
-    write_atomically(path, page(run, options.data_dir).encode())
+    write_atomically(path, page(run, options.data_dir).encode(errors="replace"))
     print(f"{path} can be opened in any browser; it needs no network")
 
 

@@ -100,7 +100,9 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that people can read."""
-    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    # A file's name may have bytes that are no text: they become \udcff, which JSON reads back.
+    write_atomically(path, text.encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
