@@ -80,6 +80,11 @@ def test_the_configuration_repeats_it(finished, tmp_path):
         np.testing.assert_array_equal(repeated.model.state_dict()[name], array)
 
 
+def test_a_seed_may_be_any_number(tmp_path):
+    made = begin("mlp", SETTINGS, seed=2**64, out=tmp_path / "run")
+    assert open_run(made.path).seed == 2**64
+
+
 def test_folders_are_named_after_recipe_date_and_seed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (begin("mlp", SETTINGS, seed=4).path for _ in range(2))

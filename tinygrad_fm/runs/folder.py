@@ -52,7 +52,7 @@ MODEL, EXTRACTOR, INITIAL = "model.safetensors", "extractor.safetensors", "initi
 WANTED: dict[str, Callable[[Any], bool]] = {
     "recipe": lambda value: isinstance(value, str),
     "settings": lambda value: isinstance(value, dict),
-    "seed": lambda value: isinstance(value, int) and 0 <= value < 2**63,
+    "seed": lambda value: isinstance(value, int) and value >= 0,
     "data_dir": lambda value: value is None or isinstance(value, str),
     "data_sha256": lambda value: isinstance(value, dict) and value.keys() == {"train", "test"},
     "classes": lambda value: isinstance(value, list) and all(isinstance(c, str) for c in value),
