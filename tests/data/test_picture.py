@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +193,19 @@ def test_absurd_sizes_are_refused_before_they_are_decoded(tmp_path, size, messag
     (tmp_path / "absurd.png").write_bytes(png_of_size(*size))
     with pytest.raises(PictureError, match=message):
         read_picture(tmp_path / "absurd.png")
+
+
+def test_too_little_memory_is_not_taken_for_damage(tmp_path):
+    resource = pytest.importorskip("resource")
+    Image.new("L", (7000, 7000)).save(tmp_path / "large.png")  # 196 MB as RGB
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + (16 << 20), limits[1]))
+    try:
+        with pytest.raises(PictureError, match=r"large\.png is too large for the memory"):
+            read_picture(tmp_path / "large.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def test_what_is_no_picture_or_torn_is_named(tmp_path):

@@ -47,6 +47,8 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
             raise
         except Image.DecompressionBombError as error:
             raise PictureError(f"{path} is too large to be decoded: {error}") from error
+        except MemoryError as error:
+            raise PictureError(f"{path} is too large for the memory; make it smaller") from error
         except UnidentifiedImageError as error:
             raise PictureError(f"{path} is no PNG or JPEG; convert it to one") from error
         except Exception as error:  # decoders stumble over damaged files in any way there is
