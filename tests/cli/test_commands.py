@@ -16,7 +16,7 @@ import pytest
 import tiny_runs
 
 from tinygrad_fm import data
-from tinygrad_fm.cli import main, parser
+from tinygrad_fm.cli import explain, main, parser
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.summary import summarize
 from tinygrad_fm.runs import begin, go_on
@@ -67,6 +67,12 @@ def test_the_program_introduces_itself(arguments, capsys, monkeypatch):
         main(arguments)
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(("usage: tinygrad-fm", "tinygrad-fm 0."))
+
+
+def test_only_commands_that_have_a_batch_size_advise_a_smaller_one():
+    evaluate, train = (parser().parse_args(line.split()) for line in ("evaluate run", "train mlp"))
+    assert explain(MemoryError(), evaluate) == "not enough memory"
+    assert explain(MemoryError(), train) == "not enough memory, try a smaller --batch-size"
 
 
 def test_list(capsys):

@@ -74,7 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        say(explain(error), options.go_on if isinstance(error, OSError | MemoryError) else None)
+        say(
+            explain(error, options),
+            options.go_on if isinstance(error, OSError | MemoryError) else None,
+        )
         return 1
 
 
@@ -123,13 +126,14 @@ def one_line(text: str) -> str:
     return " ".join(lines[:2]) + more
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, options: argparse.Namespace) -> str:
     """One line for people about what went wrong."""
     if isinstance(error, OSError) and error.filename is not None:
         reason = REASONS.get(error.errno or 0, error.strerror or "")
         return f"{reason[:1].lower()}{reason[1:]}: {error.filename}"
     if isinstance(error, MemoryError):
-        return f"not enough memory, try a smaller --batch-size: {error}".removesuffix(": ")
+        advice = ", try a smaller --batch-size" if "batch_size" in options else ""
+        return f"not enough memory{advice}: {error}".removesuffix(": ")
     if isinstance(error, EXPECTED):
         return str(error)
     return f"{type(error).__name__}: {error} (unexpected; --debug shows where)"
