@@ -253,6 +253,25 @@ def test_debug_shows_the_traceback(tmp_path):
 # ---------------------------------------------------------------------------- Ctrl-C
 
 
+def test_ctrl_c_in_the_last_validation_is_not_forgotten(tmp_path, capsys, monkeypatch):
+    recipe, validations = RECIPES["mlp-1hidden"], 0
+
+    def loss(outputs, labels):
+        nonlocal validations
+        if not outputs.requires_grad:
+            validations += 1
+            if validations == 3:  # 2,000 images in four batches of 500
+                signal.raise_signal(signal.SIGINT)
+        return recipe.loss(outputs, labels)
+
+    run = begin("mlp-1hidden", SETTINGS | {"epochs": 1}, out=tmp_path / "run").path
+    monkeypatch.setitem(RECIPES, "mlp-1hidden", recipe.changed(loss=loss))
+    assert train("--resume", run) == 130
+    assert capsys.readouterr().err == f"tinygrad-fm: interrupted\n{resume_hint(run)}"
+    assert len(open_run(run).history()) == 1
+    assert train("--resume", run) == 0
+
+
 def state_of(checkpoint: Path) -> dict:
     with safe_open(checkpoint, framework="numpy") as file:
         return json.loads(file.metadata()["state"])

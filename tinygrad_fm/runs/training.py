@@ -144,6 +144,8 @@ def _train(saved: SavedRun, training: Training, progress: bool) -> None:
 
     with ctrl_c_waits() as interrupted:
         training.run(progress, after_batch, after_epoch)
+        if interrupted():  # in the last validation, after which there is no batch
+            raise KeyboardInterrupt
 
 
 def _facts(saved: SavedRun) -> dict[str, Any]:
