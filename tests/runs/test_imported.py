@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,19 @@ def test_an_imported_run_computes_what_pytorch_does_and_can_be_opened(weights, t
         wanted = twin(torch.tensor(inputs, dtype=torch.float32)).softmax(dim=1).numpy()
     np.testing.assert_allclose(classify(run, images), wanted, rtol=1e-4)
     assert (run.path / INITIAL).exists()  # where training begins
+
+
+@pytest.mark.parametrize("name", [INITIAL, MODEL])
+def test_an_import_that_ends_half_way_leaves_no_run(weights, tmp_path, name):
+    """It would train without the weights. Linux's /dev/full is a disk without room."""
+    file, _ = weights
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / f"{Path(name).stem}.partial.safetensors").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        import_weights(file, "mlp-1hidden", GARMENTS, out=run)
+    with pytest.raises(RunError, match=r"is no run folder: it has no config\.json"):
+        open_run(run)
 
 
 def test_it_is_trained_further_from_its_own_weights(weights, tmp_path):

@@ -208,6 +208,7 @@ def create_run(
     seed: int = 0,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
+    fill: Callable[[Path], None] | None = None,
 ) -> SavedRun:
     """Make a run folder with its config.json.
 
@@ -216,6 +217,8 @@ def create_run(
         settings: what differs from the recipe, see `configured`.
         datasets: training and test set.
         out: the folder, which must be new or empty; by default `runs/<recipe>-<date>-<seed>`.
+        fill: writes into the folder what training begins with. It is called before config.json is
+            written: a folder that lacks some of it is no run.
 
     Raises:
         RunError: the folder has something in it.
@@ -245,6 +248,8 @@ def create_run(
         "commit": commit(),
     }
     path = _new_folder(f"{name}-{datetime.date.today()}-{seed}", out)
+    if fill is not None:
+        fill(path)
     write_json(path / CONFIG, config)
     return SavedRun(path, config, recipe)
 

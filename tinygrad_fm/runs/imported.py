@@ -10,9 +10,8 @@ import numpy as np
 
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.features import save_weights, training_facts
-from tinygrad_fm.runs.files import RunError, read_arrays, replacing
-from tinygrad_fm.runs.folder import INITIAL, MODEL, SavedRun
+from tinygrad_fm.runs.files import RunError, read_arrays
+from tinygrad_fm.runs.folder import SavedRun
 from tinygrad_fm.runs.training import begin
 
 SHOWN = 3  # problems that an error spells out
@@ -50,11 +49,15 @@ def import_weights(
             f"give the model.safetensors of a trained {recipe.extractor.name}"
         )
     model = read_weights(file, name)
-    run = begin(name, settings, seed=seed, data_dir=data_dir, extractor=extractor, out=out)
-    for weights in (INITIAL, MODEL):
-        with replacing(run.path / weights) as partial:
-            save_weights(model, partial, training_facts(run.recipe, seed))
-    return run
+    return begin(
+        name,
+        settings,
+        seed=seed,
+        data_dir=data_dir,
+        extractor=extractor,
+        initial=model,
+        out=out,
+    )
 
 
 def read_weights(file: str | Path, name: str) -> Module:

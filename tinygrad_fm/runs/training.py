@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_fm import data, get_num_threads
 from tinygrad_fm.nn import Module
-from tinygrad_fm.recipes import RECIPES, Run
+from tinygrad_fm.recipes import RECIPES, Recipe, Run
 from tinygrad_fm.recipes.features import load_extractor, save_weights, training_facts
 from tinygrad_fm.recipes.run import Datasets, check_extractor, extractor_recipe, finish, prepare
 from tinygrad_fm.recipes.settings import configured
@@ -48,6 +48,7 @@ def begin(
     seed: int = 0,
     data_dir: Path | None = None,
     extractor: Path | None = None,
+    initial: Module | None = None,
     out: Path | None = None,
 ) -> SavedRun:
     """Make the folder of a new run; `go_on` trains it.
@@ -56,6 +57,7 @@ def begin(
         name: the recipe's.
         settings: what differs from the recipe, see `recipes.settings.configured`.
         extractor: the weights of the recipe's extractor, which is trained first otherwise.
+        initial: the model that training begins with, and the run's until it has trained.
         out: the folder, new or empty; by default `runs/<recipe>-<date>-<seed>`.
 
     Raises:
@@ -71,10 +73,15 @@ def begin(
     if extractor is not None:
         source = load_extractor(extractor_recipe(recipe), seed, extractor)
     datasets = data.load(recipe.dataset, data_dir)
-    saved = create_run(name, settings, datasets, seed=seed, data_dir=data_dir, out=out)
-    if source is not None:
-        _write_extractor(saved, source)
-    return saved
+
+    def fill(folder: Path) -> None:
+        if source is not None:
+            _write_weights(source, folder / EXTRACTOR, extractor_recipe(recipe), seed)
+        if initial is not None:
+            for file in (INITIAL, MODEL):
+                _write_weights(initial, folder / file, recipe, seed)
+
+    return create_run(name, settings, datasets, seed=seed, data_dir=data_dir, out=out, fill=fill)
 
 
 def go_on(
@@ -139,8 +146,7 @@ def _train(saved: SavedRun, training: Training, progress: bool) -> None:
             history.write_csv(file)
         stopping = training.early_stopping
         if stopping is not None and stopping.best_epoch == len(history):
-            with replacing(saved.path / MODEL) as file:
-                save_weights(training.model, file, training_facts(saved.recipe, saved.seed))
+            _write_weights(training.model, saved.path / MODEL, saved.recipe, saved.seed)
 
     with ctrl_c_waits() as interrupted:
         training.run(progress, after_batch, after_epoch)
@@ -242,10 +248,10 @@ def _extractor(saved: SavedRun, data_dir: Path | None, progress: bool) -> Module
             out=folder,
         )
     model = go_on(own, data_dir=data_dir, progress=progress).model
-    _write_extractor(saved, model)
+    _write_weights(model, saved.path / EXTRACTOR, recipe, saved.seed)
     return model
 
 
-def _write_extractor(saved: SavedRun, model: Module) -> None:
-    with replacing(saved.path / EXTRACTOR) as file:
-        save_weights(model, file, training_facts(extractor_recipe(saved.recipe), saved.seed))
+def _write_weights(model: Module, path: Path, recipe: Recipe, seed: int) -> None:
+    with replacing(path) as file:
+        save_weights(model, file, training_facts(recipe, seed))
