@@ -63,6 +63,13 @@ def test_a_disk_that_takes_no_more_changes_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
+def test_an_error_names_the_file_that_was_wanted(tmp_path):
+    path = tmp_path / "nowhere" / "notes.txt"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(path, b"")
+    assert caught.value.filename == str(path)
+
+
 def test_the_checksum_is_that_of_the_elements_in_order():
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     expected = hashlib.sha256(array.tobytes() + b"x").hexdigest()

@@ -52,7 +52,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             partial.unlink()
-        if isinstance(error, OSError) and error.filename is None:  # as when writing fills the disk
+        # None where writing fills the disk; the partial file's name says nothing to anybody.
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
             error.filename = str(path)
         raise
     if os.name == "posix":  # elsewhere folders cannot be opened, and need not be
