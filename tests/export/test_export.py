@@ -81,6 +81,19 @@ def test_the_file_is_where_one_wants_it(tmp_path):
     assert export(run, "safetensors", tmp_path / "other.bin") == tmp_path / "other.bin"
 
 
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, to):
+    """Linux's /dev/full is a disk without room."""
+    run = saved_run(tmp_path, "mlp")
+    path = tmp_path / "new" / "weights.bin"
+    before = export(run, to, path).read_bytes()
+    path.with_name("weights.partial.bin").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        export(run, to, path)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(("to", "package"), [("onnx", "onnx"), ("torch", "torch")])
 def test_a_missing_package_is_named(tmp_path, monkeypatch, to, package):
     for name in [name for name in sys.modules if name.startswith("tinygrad_fm.reference")]:

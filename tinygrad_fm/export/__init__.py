@@ -9,6 +9,7 @@ from tinygrad_fm.export.error import ExportError
 from tinygrad_fm.export.onnx_file import write_onnx
 from tinygrad_fm.export.state import write_safetensors, write_torch
 from tinygrad_fm.runs import SavedRun
+from tinygrad_fm.runs.files import replacing
 
 Writer = Callable[[SavedRun, Path], None]
 
@@ -29,11 +30,13 @@ def export(run: SavedRun, to: str, out: str | Path | None = None) -> Path:
     Raises:
         ExportError: a package is missing, or a layer that the format's writer does not know.
         RunError: the run has no weights yet.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written; what was there still is.
     """
     write, ending = FORMATS[to]
     path = Path(out) if out else run.path / (run.recipe.name + ending)
-    write(run, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        write(run, partial)
     return path
 
 

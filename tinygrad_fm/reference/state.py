@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,4 +12,6 @@ import torch
 
 def save_state_dict(state: Mapping[str, np.ndarray], path: Path) -> None:
     """What `torch.load(path, weights_only=True)` gives back as a state dict."""
-    torch.save({name: torch.tensor(array) for name, array in state.items()}, path)
+    file = io.BytesIO()  # torch.save would tell of a full disk in words of its own
+    torch.save({name: torch.tensor(array) for name, array in state.items()}, file)
+    path.write_bytes(file.getvalue())
