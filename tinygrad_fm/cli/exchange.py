@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,5 +78,5 @@ def import_file(options: argparse.Namespace) -> None:
         out=options.out,
     )
     print(f"The run is in {run.path}/")
-    print(f"  to test it:          tinygrad-fm evaluate {run.path}")
+    print(f"  to test it:          tinygrad-fm evaluate {shlex.quote(str(run.path))}")
     print(f"  to train it further: {resume_command(run.path)}")
