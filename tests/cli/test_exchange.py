@@ -59,6 +59,16 @@ def test_drawings_do_not_overwrite_each_other(run, shirt, capsys):
     assert "rename one of them" in capsys.readouterr().err
 
 
+def test_drawings_do_not_overwrite_an_image(run, shirt, capsys):
+    """As `*.jpg *.png` would have it when it is called again."""
+    photo = shirt.with_name("shirt-prediction.png")
+    Image.open(shirt).save(photo)
+    before = photo.read_bytes()
+    assert main(["predict", str(run), str(shirt), str(photo)]) == 1
+    assert "shirt-prediction.png would be drawn over; leave it out" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
 def test_bars_grow_by_eighths_of_a_character():
     assert bar(0) == ""
     assert bar(1) == "█" * BAR
@@ -88,14 +98,14 @@ def test_import_then_evaluate_and_report(tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     save_file(mlp_1hidden().state_dict(), tmp_path / "file")
     arguments = ["import", str(tmp_path / "file"), "mlp-1hidden", "--dataset", "garments"]
-    assert main([*arguments, "--out", str(tmp_path / "new")]) == 0
-    assert f"tinygrad-fm evaluate {tmp_path / 'new'}" in capsys.readouterr().out
-    assert main(["evaluate", str(tmp_path / "new")]) == 0
+    assert main([*arguments, "--out", str(tmp_path / "a new")]) == 0
+    assert f"tinygrad-fm evaluate '{tmp_path / 'a new'}'" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "a new")]) == 0
     assert "test accuracy" in capsys.readouterr().out
-    assert main(["report", str(tmp_path / "new")]) == 0
+    assert main(["report", str(tmp_path / "a new")]) == 0
     assert "report.html" in capsys.readouterr().out
-    assert "mlp-1hidden on garments" in (tmp_path / "new" / "report.html").read_text("utf-8")
-    assert main([*arguments, "--out", str(tmp_path / "new")]) == 1
+    assert "mlp-1hidden on garments" in (tmp_path / "a new" / "report.html").read_text("utf-8")
+    assert main([*arguments, "--out", str(tmp_path / "a new")]) == 1
     assert "is not empty" in capsys.readouterr().err
 
 

@@ -51,11 +51,14 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def drawings(images: list[Path], out: Path | None) -> list[Path]:
-    """Where each image's drawing is saved, each in a file of its own."""
+    """Where each image's drawing is saved, each in a file of its own that is none of the images."""
+    originals = {path.resolve() for path in images}
     places = [(out or path.parent) / f"{path.stem}-prediction.png" for path in images]
     for place in places:
         if places.count(place) > 1:
             raise RunError(f"two of the images would be drawn into {place}; rename one of them")
+        if place.resolve() in originals:
+            raise RunError(f"{place} would be drawn over; leave it out, or give --out DIR")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     return places
