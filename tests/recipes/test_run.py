@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import numpy as np
@@ -210,9 +211,12 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(ExtractorError, match=r"model\.safetensors is not a file of weights"):
         load_extractor(EXTRACTOR, 0, path)
-    path.write_bytes(b"not weights")
-    with pytest.raises(ExtractorError, match=r"model\.safetensors is not a file of weights"):
-        load_extractor(EXTRACTOR, 0, path)
+    half = {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}  # no type of NumPy's
+    header = json.dumps(half).encode()
+    for content in (b"not weights", len(header).to_bytes(8, "little") + header + b"\0\0"):
+        path.write_bytes(content)
+        with pytest.raises(ExtractorError, match=r"model\.safetensors is not a file of weights"):
+            load_extractor(EXTRACTOR, 0, path)
 
 
 def test_a_recipe_on_images_takes_no_extractor(weights):

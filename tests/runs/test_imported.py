@@ -75,6 +75,13 @@ def test_half_and_double_precision_become_single(weights, tmp_path):
         assert made.model()[1].weight.dtype == np.float32
 
 
+def test_a_type_that_numpy_does_not_know_is_named(weights, tmp_path):
+    _, state = weights
+    save_file({name: t.bfloat16() for name, t in state.items()}, tmp_path / "other")
+    with pytest.raises(RunError, match="has numbers of the type 'BF16', which NumPy does not"):
+        import_weights(tmp_path / "other", "mlp-1hidden", GARMENTS, out=tmp_path / "run")
+
+
 def test_a_model_on_features_needs_its_extractor(tmp_path):
     saved_run(tmp_path, "features-mlp")
     with pytest.raises(RunError, match="needs the weights of its extractor"):

@@ -81,7 +81,7 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
         with safe_open(path, framework="numpy") as file:
             found = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:  # the last: a type NumPy does not know
         raise ExtractorError(f"{path} is not a file of weights: {error}") from error
     different = [
         f"{fact} {found.get(fact, 'unknown')}, wanted {value}"

@@ -146,7 +146,12 @@ def load_arrays(content: bytes, origin: str) -> tuple[dict[str, np.ndarray], dic
         arrays = load(content)
         size = int.from_bytes(content[:8], "little")
         facts = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except KeyError as error:
+        raise RunError(
+            f"{origin} has numbers of the type {error}, which NumPy does not know; save it with "
+            "float32"
+        ) from error
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{origin} is torn or no safetensors file: {error}") from error
     return arrays, facts
 
