@@ -23,7 +23,8 @@ def demo(out: Path, seed: int = 0) -> list[Run]:
     runs = []
     for name, settings in SETTINGS.items():
         recipe = RECIPES[name].changed(dataset="garments", **settings)
-        print(f"{name}: {recipe.summary}", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(f"{name}: {recipe.summary}", file=sys.stderr)
         runs.append(run(recipe, seed=seed))
     draw(runs, out)
     print(f"\nTrained on {runs[0].test_set.name}, seed {seed}\n")

@@ -75,6 +75,13 @@ def test_only_commands_that_have_a_batch_size_advise_a_smaller_one():
     assert explain(MemoryError(), train) == "not enough memory, try a smaller --batch-size"
 
 
+def test_demo_is_quiet_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tinygrad_fm.demo.SETTINGS", {"mlp-1hidden": {"epochs": 1}})
+    text = output(capsys, "demo", "--out", tmp_path / "demo")
+    assert re.search(r"^mlp-1hidden +[\d,]+ +1 ", text, re.MULTILINE)
+    assert (tmp_path / "demo" / "curves.png").exists()
+
+
 def test_list(capsys):
     text = output(capsys, "list")
     assert widest(text) <= 80
