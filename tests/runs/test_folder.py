@@ -134,6 +134,17 @@ def test_a_foreign_configuration_is_refused(finished, tmp_path, entries, message
         open_run(changed(finished[0], tmp_path / "copy", **entries))
 
 
+@pytest.mark.parametrize(
+    "value", [None, "0.9", True, float("nan"), -1, pytest.param(10**400, id="huge")]
+)
+def test_foreign_metrics_are_refused(finished, tmp_path, value):
+    run = open_run(changed(finished[0], tmp_path / "copy"))
+    metrics = json.loads((finished[0] / "metrics.json").read_text()) | {"test_accuracy": value}
+    (run.path / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(RunError, match=r"metrics\.json has .* as 'test_accuracy'"):
+        run.metrics()
+
+
 def test_what_is_no_run_folder_is_refused(tmp_path):
     with pytest.raises(RunError, match="there is no run folder"):
         open_run(tmp_path / "nowhere")

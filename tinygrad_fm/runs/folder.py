@@ -60,6 +60,16 @@ WANTED: dict[str, Callable[[Any], bool]] = {
     "versions": lambda value: isinstance(value, dict),
 }
 
+# What metrics.json must have, each a number.
+MEASURED = (
+    "parameters",
+    "epochs",
+    "train_accuracy",
+    "validation_accuracy",
+    "test_accuracy",
+    "seconds",
+)
+
 
 @dataclass(frozen=True)
 class SavedRun:
@@ -133,11 +143,17 @@ class SavedRun:
         """What was measured at the end: see `recipes.Run.metrics`.
 
         Raises:
-            RunError: training is not complete, or metrics.json is torn.
+            RunError: training is not complete, or metrics.json is torn or not one of ours.
         """
+        path = self.path / METRICS
         if not self.complete:
-            raise RunError(self._missing(self.path / METRICS))
-        return read_json(self.path / METRICS)
+            raise RunError(self._missing(path))
+        metrics = read_json(path)
+        for name in MEASURED:
+            if not _is_measured(metrics.get(name)):
+                got = str(metrics.get(name))[:40]
+                raise RunError(f"{path} has {got!r} as {name!r}; it is damaged or not one of ours")
+        return metrics
 
     def test_set(self, data_dir: str | Path | None = None) -> data.ArrayDataset:
         """The data set that the run is tested on, the same to the bit.
@@ -324,3 +340,7 @@ def commit() -> str | None:
 def _is_normalisation(value: dict[str, Any]) -> bool:
     mean, std = value.get("mean"), value.get("std")
     return isinstance(mean, float) and isinstance(std, float) and -10 < mean < 10 and 0 < std < 10
+
+
+def _is_measured(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15
