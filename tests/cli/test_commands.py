@@ -203,6 +203,20 @@ def test_compare_refuses_more_runs_than_colours(runs, tmp_path, capsys):
     assert "at most 8 runs fit one picture, got 9" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["comparison", "comparison.txt"])
+def test_compare_in_an_unknown_format(runs, tmp_path, name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(runs[0]), "--out", str(tmp_path / name)])
+    assert ended.value.code == 2
+    assert "wanted an ending like .png, .svg, .pdf, got" in capsys.readouterr().err
+
+
+def test_compare_takes_names_as_they_are(runs, tmp_path, capsys):
+    """Between dollars Matplotlib expects a formula."""
+    odd = shutil.copytree(runs[0], tmp_path / "lr$_^$")
+    assert "lr$_^$" in output(capsys, "compare", odd, "--out", tmp_path / "comparison.png")
+
+
 def test_evaluate_finds_what_training_measured(runs, capsys):
     text = output(capsys, "evaluate", runs[0])
     assert widest(text) <= 80

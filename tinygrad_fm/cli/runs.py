@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
 
 from tinygrad_fm.cli.command import CommandError, add_command
 from tinygrad_fm.report import format_comparison, format_table, plot_comparison
@@ -39,7 +40,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="complete run folders")
     command.add_argument(
         "--out",
-        type=Path,
+        type=picture,
         default=Path("out/comparison.png"),
         metavar="FILE",
         help="the picture (default: out/comparison.png)",
@@ -69,6 +70,14 @@ def compare(options: argparse.Namespace) -> None:
     plot_comparison(histories, metrics, options.out)
     print(format_comparison(metrics))
     print(f"\nThe picture is {options.out}")
+
+
+def picture(text: str) -> Path:
+    """A file with an ending in which Matplotlib draws; it would give one to a name without."""
+    path = Path(text)
+    if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise argparse.ArgumentTypeError(f"wanted an ending like .png, .svg, .pdf, got {text!r}")
+    return path
 
 
 def name_of(path: Path, paths: list[Path]) -> str:

@@ -114,7 +114,7 @@ def _draw_dots(axes: Axes, metrics: Mapping[str, Metrics], colours: dict[str, st
             "bbox": {"color": "white", "pad": 0.5},
         }
         axes.annotate(f"{test:.1%}", (test, row), (-15, 9), textcoords="offset points", **number)
-    axes.set_yticks(range(len(metrics)), list(metrics), color=INK)
+    axes.set_yticks(range(len(metrics)), list(metrics), color=INK, parse_math=False)
     axes.set_ylim(len(metrics) - 0.5, -0.75)
     axes.xaxis.set_major_formatter(percent)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
