@@ -69,6 +69,15 @@ def test_drawings_do_not_overwrite_an_image(run, shirt, capsys):
     assert photo.read_bytes() == before
 
 
+def test_what_cannot_be_drawn_is_told_all_the_same(run, shirt, capsys):
+    """Photos may lie where nothing can be written."""
+    shirt.with_name("shirt-prediction.png").mkdir()
+    assert main(["predict", str(run), str(shirt)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("%") == 3
+    assert "shirt-prediction.png" in printed.err
+
+
 def test_bars_grow_by_eighths_of_a_character():
     assert bar(0) == ""
     assert bar(1) == "█" * BAR

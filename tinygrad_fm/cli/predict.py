@@ -72,9 +72,9 @@ def show(run: SavedRun, path: Path, place: Path) -> None:
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from error
     probabilities = classify(run, seen[np.newaxis])[0]
-    plot_classified(picture, seen, probabilities, run.classes, place)
     print(path)
     print(bars(probabilities, run.classes))
+    plot_classified(picture, seen, probabilities, run.classes, place)
     print(f"  drawn in {place}\n")
 
 
