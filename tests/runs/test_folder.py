@@ -125,7 +125,8 @@ def test_batch_norm_comes_back(finished, tmp_path):
         ({"normalisation": {"mean": 0.1, "std": 0.0}}, "as 'normalisation'"),
         ({"normalisation": [1, 2]}, "as 'normalisation'"),
         ({"data_sha256": {"train": "x"}}, "as 'data_sha256'"),
-        ({"classes": ["a", 1]}, "as 'classes'"),
+        ({"classes": [*"012345678", 9]}, "as 'classes'"),
+        ({"classes": [*"012345678"]}, "as 'classes'"),
         ({"seed": -1}, "as 'seed'"),
     ],
 )

@@ -55,7 +55,9 @@ WANTED: dict[str, Callable[[Any], bool]] = {
     "seed": lambda value: isinstance(value, int) and value >= 0,
     "data_dir": lambda value: value is None or isinstance(value, str),
     "data_sha256": lambda value: isinstance(value, dict) and value.keys() == {"train", "test"},
-    "classes": lambda value: isinstance(value, list) and all(isinstance(c, str) for c in value),
+    "classes": lambda value: (
+        isinstance(value, list) and len(value) == 10 and all(isinstance(c, str) for c in value)
+    ),
     "normalisation": lambda value: isinstance(value, dict) and _is_normalisation(value),
     "versions": lambda value: isinstance(value, dict),
 }
