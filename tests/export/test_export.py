@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -92,6 +93,12 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, to):
         export(run, to, path)
     assert caught.value.filename == str(path)
     assert path.read_bytes() == before
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path):
+    (tmp_path / "nothing").symlink_to(os.devnull)
+    export(saved_run(tmp_path, "mlp"), "safetensors", tmp_path / "nothing")
+    assert (tmp_path / "nothing").is_symlink()
 
 
 @pytest.mark.parametrize(("to", "package"), [("onnx", "onnx"), ("torch", "torch")])

@@ -35,8 +35,11 @@ def export(run: SavedRun, to: str, out: str | Path | None = None) -> Path:
     write, ending = FORMATS[to]
     path = Path(out) if out else run.path / (run.recipe.name + ending)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        write(run, partial)
+    if path.exists() and not path.is_file():  # /dev/null is written to, not replaced
+        write(run, path)
+    else:
+        with replacing(path) as partial:
+            write(run, partial)
     return path
 
 
