@@ -279,6 +279,13 @@ def test_what_goes_to_stderr_does_not_go_to_stdout_if_that_is_closed():
     assert (done.returncode, done.stdout) == (1, "")
 
 
+def test_results_that_find_no_room():
+    """Linux's /dev/full is a disk without room."""
+    with open("/dev/full", "w") as full:
+        done = program("list", stdout=full)
+    assert (done.returncode, done.stderr) == (1, "tinygrad-fm: the disk is full, could not write\n")
+
+
 def test_a_terminal_that_knows_few_signs():
     """Tables have lines and the bars have blocks, which not every encoding has."""
     done = program("list", environment={"PYTHONIOENCODING": "ascii"}, stdout=subprocess.PIPE)

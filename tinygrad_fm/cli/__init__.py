@@ -128,9 +128,10 @@ def one_line(text: str) -> str:
 
 def explain(error: Exception, options: argparse.Namespace) -> str:
     """One line for people about what went wrong."""
-    if isinstance(error, OSError) and error.filename is not None:
-        reason = REASONS.get(error.errno or 0, error.strerror or "")
-        return f"{reason[:1].lower()}{reason[1:]}: {error.filename}"
+    if isinstance(error, OSError) and error.strerror is not None:
+        reason = REASONS.get(error.errno or 0, error.strerror)
+        where = "" if error.filename is None else f": {error.filename}"
+        return f"{reason[:1].lower()}{reason[1:]}{where}"
     if isinstance(error, MemoryError):
         advice = ", try a smaller --batch-size" if "batch_size" in options else ""
         return f"not enough memory{advice}: {error}".removesuffix(": ")
