@@ -220,5 +220,10 @@ def test_settings_by_name():
         configured(RECIPES["features-mlp"], {"augment": True})
 
 
-def test_the_data_are_found_where_they_are_now(finished):
-    assert len(open_run(finished[0]).test_set(Path("anywhere"))) == len(data.Garments(train=False))
+def test_the_data_are_looked_for_where_they_are_now(finished, tmp_path):
+    """And not where they were in training, unless nothing else is said."""
+    settings = {"dataset": "mnist"}
+    run = open_run(changed(finished[0], tmp_path / "copy", settings=settings, data_dir="gone"))
+    for data_dir, place in ((tmp_path, tmp_path), (None, "gone")):
+        with pytest.raises(data.DataUnavailable, match=f"mnist is not in {place} "):
+            run.test_set(data_dir)
