@@ -45,7 +45,9 @@ def predict(options: argparse.Namespace) -> int:
         try:
             show(run, path, place)
         except (PictureError, OSError) as error:
-            print(f"tinygrad-fm: {error}", file=sys.stderr)
+            # Python writes "[Errno 2] No such file or directory: 'a.png'" of a system's error.
+            problem = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error
+            print(f"tinygrad-fm: {problem}", file=sys.stderr)
             failed += 1
     return 1 if failed else 0
 

@@ -121,7 +121,10 @@ class SavedRun:
         Raises:
             RunError: there are no weights yet, or not those of this recipe.
         """
-        model = weights_into(self.recipe.build(), self.path / MODEL)
+        path = self.path / MODEL
+        if not path.exists():
+            raise RunError(self._missing(path))
+        model = weights_into(self.recipe.build(), path)
         if self.recipe.extractor is not None:
             extractor = weights_into(self.recipe.extractor.build(), self.path / EXTRACTOR)
             model = Sequential(extractor.features, model)
