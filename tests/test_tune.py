@@ -47,7 +47,7 @@ def test_three_trials_are_reported_and_a_second_call_adds_two(tmp_path, capsys):
     assert len(rates) == 5  # it does not begin its random numbers again
     output, progress = capsys.readouterr()
     assert output.count("complete") == 5
-    assert progress.count("trial ") == 2
+    assert progress == ""  # which is for terminals
 
     assert main([*TINY[:-1], "2", "--out", str(tmp_path)]) == 1  # other epochs: another study
     assert "has epochs 1, wanted 2" in capsys.readouterr().err
@@ -66,7 +66,6 @@ def test_two_workers_share_a_storage(tmp_path):
     for worker in workers:
         _, errors = worker.communicate()
         assert worker.returncode == 0, errors
-        assert errors.count("trial ") == 2
     finished = [
         [row for row in rows(tmp_path / name) if row["state"] != "running"] for name in NAMES
     ]

@@ -194,7 +194,9 @@ def _tell(study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> None:
     t = _trial(frozen)
     reached = "nothing" if t.accuracy is None else f"{t.accuracy:.2%}"
     settings = format_settings(t.parameters)
-    print(f"trial {t.number}, {t.state} after {t.epochs}: {reached} ({settings})", file=sys.stderr)
+    if sys.stderr.isatty():
+        told = f"trial {t.number}, {t.state} after {t.epochs}: {reached} ({settings})"
+        print(told, file=sys.stderr)
 
 
 def _trial(frozen: optuna.trial.FrozenTrial) -> Trial:
