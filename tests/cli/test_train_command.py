@@ -253,6 +253,15 @@ def test_debug_shows_the_traceback(tmp_path):
 # ---------------------------------------------------------------------------- Ctrl-C
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as usual, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_the_last_validation_is_not_forgotten(tmp_path, capsys, monkeypatch):
     recipe, validations = RECIPES["mlp-1hidden"], 0
 

@@ -114,7 +114,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, to, package):
 def test_a_run_without_weights_is_refused(tmp_path, to):
     run = saved_run(tmp_path, "mlp")
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(RunError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(RunError, match=r"model\.safetensors is not there"):
         export(run, to)
 
 

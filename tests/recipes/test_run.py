@@ -211,12 +211,15 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(ExtractorError, match=r"model\.safetensors is not a file of weights"):
         load_extractor(EXTRACTOR, 0, path)
-    half = {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}  # no type of NumPy's
+    path.write_bytes(b"not weights")
+    with pytest.raises(ExtractorError, match=r"model\.safetensors is not a file of weights"):
+        load_extractor(EXTRACTOR, 0, path)
+    # No type of NumPy's, unless the package ml_dtypes adds it: then it has no facts.
+    half = {"a": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}
     header = json.dumps(half).encode()
-    for content in (b"not weights", len(header).to_bytes(8, "little") + header + b"\0\0"):
-        path.write_bytes(content)
-        with pytest.raises(ExtractorError, match=r"model\.safetensors is not a file of weights"):
-            load_extractor(EXTRACTOR, 0, path)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(ExtractorError, match=r"is not a file of weights|has recipe unknown"):
+        load_extractor(EXTRACTOR, 0, path)
 
 
 def test_a_recipe_on_images_takes_no_extractor(weights):

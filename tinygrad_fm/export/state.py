@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinygrad_fm.export.error import ExportError
-from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes.features import save_weights, training_facts
 from tinygrad_fm.runs import SavedRun
-from tinygrad_fm.runs.folder import MODEL, weights_into
 
 
 def write_safetensors(run: SavedRun, path: Path) -> None:
@@ -18,7 +16,7 @@ def write_safetensors(run: SavedRun, path: Path) -> None:
         "mean": repr(run.normalise.mean),
         "std": repr(run.normalise.std),
     }
-    save_weights(_own_model(run), path, facts)
+    save_weights(run.own_model(), path, facts)
 
 
 def write_torch(run: SavedRun, path: Path) -> None:
@@ -34,9 +32,4 @@ def write_torch(run: SavedRun, path: Path) -> None:
             "PyTorch is not installed; install it, or export to safetensors, which PyTorch reads "
             "with safetensors.torch.load_file"
         ) from error
-    save_state_dict(_own_model(run).state_dict(), path)
-
-
-def _own_model(run: SavedRun) -> Module:
-    """The recipe's model alone: `run.model()` may have an extractor in front of it."""
-    return weights_into(run.recipe.build(), run.path / MODEL)
+    save_state_dict(run.own_model().state_dict(), path)

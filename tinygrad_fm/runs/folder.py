@@ -121,14 +121,22 @@ class SavedRun:
         Raises:
             RunError: there are no weights yet, or not those of this recipe.
         """
-        path = self.path / MODEL
-        if not path.exists():
-            raise RunError(self._missing(path))
-        model = weights_into(self.recipe.build(), path)
+        model = self.own_model()
         if self.recipe.extractor is not None:
             extractor = weights_into(self.recipe.extractor.build(), self.path / EXTRACTOR)
             model = Sequential(extractor.features, model)
         return model.eval()
+
+    def own_model(self) -> Module:
+        """The recipe's model alone, with its best weights: one on features takes features.
+
+        Raises:
+            RunError: there are no weights yet, or not those of this recipe.
+        """
+        path = self.path / MODEL
+        if not path.exists():
+            raise RunError(self._missing(path))
+        return weights_into(self.recipe.build(), path)
 
     def history(self) -> History:
         """The epochs so far.
