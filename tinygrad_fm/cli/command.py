@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -37,6 +38,28 @@ def add_command(
     )
     command.set_defaults(action=action, bad_usage=command.error)
     return command
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    """The argument RUN."""
+    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
+
+
+def add_data_dir(command: argparse.ArgumentParser) -> None:
+    """The option --data-dir."""
+    command.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where the data set's files are"
+    )
+
+
+def add_extractor(command: argparse.ArgumentParser) -> None:
+    """The option --extractor."""
+    command.add_argument(
+        "--extractor",
+        type=Path,
+        metavar="FILE",
+        help="of features-mlp: the model.safetensors of a trained cnn-5conv",
+    )
 
 
 def positive(text: str) -> int:

@@ -7,7 +7,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tinygrad_fm.cli.command import add_command, natural, positive, rate
+from tinygrad_fm.cli.command import (
+    add_command,
+    add_data_dir,
+    add_extractor,
+    add_run,
+    natural,
+    positive,
+    rate,
+)
 from tinygrad_fm.export import FORMATS, export
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import DATASETS
@@ -27,7 +35,7 @@ def add_commands(commands: Any) -> None:
         "safetensors  PyTorch's names: model.load_state_dict(load_file(FILE))\n"
         "torch        the same for torch.load(FILE, weights_only=True); needs PyTorch",
     )
-    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
+    add_run(command)
     command.add_argument("--to", choices=FORMATS, required=True, help="the file's format")
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="the file (default: RECIPE.ENDING in the run)"
@@ -47,17 +55,12 @@ def add_commands(commands: Any) -> None:
     add("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
     add("--out", type=Path, metavar="RUN", help="the run folder (default: under runs/)")
     add("--dataset", choices=DATASETS, help="instead of the recipe's own")
-    add("--data-dir", type=Path, metavar="DIR", help="where the data set's files are")
+    add_data_dir(command)
     add("--epochs", type=positive, metavar="N", help="of further training")
     add("--batch-size", type=positive, metavar="N")
     add("--lr", type=rate, metavar="RATE", help="learning rate of further training")
     add("--seed", type=natural, metavar="N", default=0, help="of further training (default: 0)")
-    add(
-        "--extractor",
-        type=Path,
-        metavar="FILE",
-        help="of features-mlp: the model.safetensors of a trained cnn-5conv",
-    )
+    add_extractor(command)
 
 
 def export_run(options: argparse.Namespace) -> None:

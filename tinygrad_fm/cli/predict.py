@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.cli.command import add_command
+from tinygrad_fm.cli.command import add_command, add_run
 from tinygrad_fm.data import PictureError, as_input, read_picture
 from tinygrad_fm.report import plot_classified
 from tinygrad_fm.runs import RunError, SavedRun, classify, open_run
@@ -26,7 +26,7 @@ def add_commands(commands: Any) -> None:
         "classify pictures: PNG or JPEG, of one garment or digit on a plain background",
         "predict runs/cnn-2026-04-15-0 shirt.jpg boot.png",
     )
-    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
+    add_run(command)
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="a PNG or JPEG")
     command.add_argument(
         "--out",

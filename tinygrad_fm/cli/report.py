@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tinygrad_fm.cli.command import add_command
+from tinygrad_fm.cli.command import add_command, add_data_dir, add_run
 from tinygrad_fm.report.page import Outcome, run_page
 from tinygrad_fm.runs import SavedRun, open_run
 from tinygrad_fm.runs.files import write_atomically
@@ -23,10 +23,8 @@ def add_commands(commands: Any) -> None:
         "test a run and write a page about it, report.html in its folder",
         "report runs/cnn-2026-04-15-0",
     )
-    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
-    command.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where the data set's files are"
-    )
+    add_run(command)
+    add_data_dir(command)
 
 
 def report(options: argparse.Namespace) -> None:

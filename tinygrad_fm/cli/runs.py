@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.backend_bases import FigureCanvasBase
 
-from tinygrad_fm.cli.command import CommandError, add_command
-from tinygrad_fm.report import format_comparison, format_table, plot_comparison
+from tinygrad_fm.cli.command import CommandError, add_command, add_data_dir, add_run
+from tinygrad_fm.report import format_classes, format_comparison, format_table, plot_comparison
 from tinygrad_fm.report.style import SERIES
 from tinygrad_fm.runs import open_run
 from tinygrad_fm.train import accuracy, classification_report, confusion_matrix
@@ -25,10 +24,8 @@ def add_commands(commands: Any) -> None:
         "test a run: accuracy, confusion matrix, and a table of the classes",
         "evaluate runs/cnn-2026-04-15-0",
     )
-    command.add_argument("run", type=Path, metavar="RUN", help="a run folder of `train`")
-    command.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where the data set's files are"
-    )
+    add_run(command)
+    add_data_dir(command)
 
     command = add_command(
         commands,
@@ -55,7 +52,7 @@ def evaluate(options: argparse.Namespace) -> None:
     right, total = int(np.trace(confusion)), int(confusion.sum())
     print(f"{run.name}: {run.recipe.name} on {run.recipe.dataset}")
     print(f"test accuracy {accuracy(predicted, labels):.2%}: {right:,} of {total:,} images\n")
-    print(per_class(confusion, run.classes), end="\n\n")
+    print(format_classes(classification_report(confusion), run.classes), end="\n\n")
     print(confusion_table(confusion, run.classes))
 
 
@@ -84,15 +81,6 @@ def name_of(path: Path, paths: list[Path]) -> str:
     """The folder's name, with those above it where another run has the same."""
     namesakes = [other for other in paths if other.resolve().name == path.resolve().name]
     return path.resolve().name if len(namesakes) == 1 else str(path)
-
-
-def per_class(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Precision, recall and F1 of each class."""
-    rows = [
-        {"class": name, **asdict(row)}
-        for name, row in zip(classes, classification_report(confusion), strict=True)
-    ]
-    return format_table(rows, dict.fromkeys(("precision", "recall", "f1"), ".1%"))
 
 
 def confusion_table(confusion: np.ndarray, classes: tuple[str, ...]) -> str:

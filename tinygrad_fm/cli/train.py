@@ -7,7 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tinygrad_fm.cli.command import add_command, natural, positive, rate
+from tinygrad_fm.cli.command import (
+    add_command,
+    add_data_dir,
+    add_extractor,
+    natural,
+    positive,
+    rate,
+)
 from tinygrad_fm.demo import table
 from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES
@@ -29,7 +36,7 @@ def add_commands(commands: Any) -> None:
     add = command.add_argument
     add("recipe", nargs="?", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
     add("--dataset", choices=DATASETS, help="instead of the recipe's own")
-    add("--data-dir", type=Path, metavar="DIR", help="where the data set's files are")
+    add_data_dir(command)
     add("--epochs", type=positive, metavar="N")
     add("--batch-size", type=positive, metavar="N")
     add("--lr", type=rate, metavar="RATE", help="learning rate")
@@ -43,12 +50,7 @@ def add_commands(commands: Any) -> None:
     )
     add("--out", type=Path, metavar="DIR", help="the run folder (default: under runs/)")
     add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
-    add(
-        "--extractor",
-        type=Path,
-        metavar="FILE",
-        help="of features-mlp: the model.safetensors of a trained cnn-5conv",
-    )
+    add_extractor(command)
 
 
 def train(options: argparse.Namespace) -> None:

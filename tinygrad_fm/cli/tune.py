@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tinygrad_fm.cli.command import add_command, natural, positive
+from tinygrad_fm.cli.command import add_command, add_data_dir, natural, positive
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import DATASETS
 from tinygrad_fm.report import format_trials
@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
     add = command.add_argument
     add("recipe", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
     add("--dataset", choices=DATASETS, help="instead of the recipe's own")
-    add("--data-dir", type=Path, metavar="DIR", help="where the data set's files are")
+    add_data_dir(command)
     add("--trials", type=positive, metavar="N", default=20, help="how many to add (default: 20)")
     add("--epochs", type=positive, metavar="N", help="of each trial (default: the recipe's own)")
     add("--storage", metavar="URL", help="a database instead of a file in --out")
