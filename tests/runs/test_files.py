@@ -10,6 +10,7 @@ import resource
 import numpy as np
 import pytest
 
+from tinygrad_fm.recipes.features import save_arrays
 from tinygrad_fm.runs.files import (
     RunError,
     checksum,
@@ -17,7 +18,6 @@ from tinygrad_fm.runs.files import (
     read_bounded,
     read_json,
     replacing,
-    save_arrays,
     write_atomically,
     write_json,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,23 +50,24 @@ def training_facts(recipe: Recipe, seed: int) -> dict[str, str]:
 
 def save_weights(model: Module, path: Path, facts: dict[str, str]) -> None:
     """Write the state dict as a safetensors file, with the facts of its training."""
-    # safetensors writes memory as it lies there; ascontiguousarray would give a count a dimension.
-    arrays = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}
-    path.write_bytes(with_facts_in_order(save(arrays, facts)))
+    path.write_bytes(save_arrays(model.state_dict(), facts))
 
 
-def with_facts_in_order(content: bytes) -> bytes:
-    """A safetensors file, its facts sorted: equal weights and facts are equal files.
+def save_arrays(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> bytes:
+    """A safetensors file of arrays, and of facts about them: equal ones are equal to the bit.
 
-    The library writes them in another order each time.
+    The library writes the facts in another order each time, so they are sorted afterwards.
     Source of the format: https://huggingface.co/docs/safetensors/index
     """
+    # It writes memory as it lies there, so that has to be in order. (Not ascontiguousarray: it
+    # gives a scalar a dimension.)
+    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    content = save(ordered, dict(facts))
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    header["__metadata__"] = dict(sorted(facts.items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    padding = -len(text) % 8  # the arrays begin at a multiple of eight bytes
-    text += b" " * padding
+    text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.recipes.features import save_arrays
 from tinygrad_fm.runs.files import (
     MAX_ARRAYS,
     RunError,
@@ -28,7 +29,6 @@ from tinygrad_fm.runs.files import (
     parse_json,
     read_bounded,
     read_json,
-    save_arrays,
     write_atomically,
     write_json,
 )

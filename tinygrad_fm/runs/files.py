@@ -6,14 +6,14 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 MAX_JSON = 1 << 24  # bytes; a thousand times what a run writes
 MAX_ARRAYS = 1 << 32  # bytes; beyond any model that this framework trains
@@ -126,18 +126,8 @@ def parse_json(content: bytes | str, origin: str) -> dict[str, Any]:
     return value
 
 
-def save_arrays(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> bytes:
-    """A safetensors file of arrays, and of facts about them.
-
-    Source: https://huggingface.co/docs/safetensors/index
-    """
-    # It writes memory as it lies there, so that has to be in order. (Not ascontiguousarray: it
-    # gives a scalar a dimension.)
-    return save({name: np.asarray(a, order="C") for name, a in arrays.items()}, dict(facts))
-
-
 def load_arrays(content: bytes, origin: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a safetensors file, and the facts about them.
+    """The arrays of a safetensors file, and the facts about them: what `save_arrays` wrote.
 
     Raises:
         RunError: the content is torn, or something else.
