@@ -472,13 +472,16 @@ def kl_div(
     elements; the Kullback-Leibler divergence of a batch is "batchmean".
 
     Raises:
-        ValueError: if the reduction is unknown.
+        ValueError: if the reduction is unknown, or "batchmean" of a number.
     """
+    _need_reduction(reduction, "batchmean")
     x, t = pair(input, target)
     loss = t.exp() * (t - x) if log_target else apply(ops.KLDiv, x, t)
-    if reduction == "batchmean":
-        return loss.sum() / input.shape[0]
-    return _reduce(loss, reduction)
+    if reduction != "batchmean":
+        return _reduce(loss, reduction)
+    if input.ndim == 0:
+        raise ValueError("reduction 'batchmean' needs a batch, (N, ...), got a number")
+    return loss.sum() / input.shape[0]
 
 
 # -------------------------------------------------------------------------------- checks
@@ -591,9 +594,11 @@ def _reduce(loss: Tensor, reduction: str) -> Tensor:
     return loss.mean() if reduction == "mean" else loss.sum()
 
 
-def _need_reduction(reduction: str) -> None:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"reduction is 'none', 'mean' or 'sum', got {reduction!r}")
+def _need_reduction(reduction: str, *more: str) -> None:
+    known = ("none", "mean", "sum", *more)
+    if reduction not in known:
+        *names, last = map(repr, known)
+        raise ValueError(f"reduction is {', '.join(names)} or {last}, got {reduction!r}")
 
 
 def _classification(
