@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -69,10 +70,18 @@ def test_the_program_introduces_itself(arguments, capsys, monkeypatch):
     assert capsys.readouterr().out.startswith(("usage: tinygrad-fm", "tinygrad-fm 0."))
 
 
-def test_only_commands_that_have_a_batch_size_advise_a_smaller_one():
-    evaluate, train = (parser().parse_args(line.split()) for line in ("evaluate run", "train mlp"))
-    assert explain(MemoryError(), evaluate) == "not enough memory"
-    assert explain(MemoryError(), train) == "not enough memory, try a smaller --batch-size"
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("evaluate run", ""),
+        ("train --resume run", ""),
+        ("train mlp", ", try a smaller --batch-size"),
+    ],
+)
+def test_only_commands_that_take_a_batch_size_advise_a_smaller_one(command, advice):
+    assert explain(MemoryError(), parser().parse_args(command.split())) == (
+        f"not enough memory{advice}"
+    )
 
 
 def test_demo_is_quiet_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
@@ -186,6 +195,17 @@ def test_compare_tells_runs_of_one_name_apart(runs, tmp_path, capsys):
     other = shutil.copytree(runs[0], tmp_path / runs[0].name)
     text = output(capsys, "compare", runs[0], other, "--out", tmp_path / "comparison.png")
     assert text.count("mlp-1hidden") >= 2
+
+
+def test_compare_says_when_the_test_sets_differ(runs, tmp_path, capsys):
+    other = shutil.copytree(runs[0], tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["data_sha256"]["test"] = "0"
+    (other / "config.json").write_text(json.dumps(config))
+    picture = tmp_path / "comparison.png"
+    assert "different test sets" not in output(capsys, "compare", *runs, "--out", picture)
+    text = output(capsys, "compare", runs[0], other, "--out", picture)
+    assert "different test sets:\n  mlp-1hidden: garments\n  other: garments\n" in text
 
 
 def test_compare_refuses_what_is_not_complete(runs, tmp_path, capsys):

@@ -133,7 +133,9 @@ def explain(error: Exception, options: argparse.Namespace) -> str:
         where = "" if error.filename is None else f": {error.filename}"
         return f"{reason[:1].lower()}{reason[1:]}{where}"
     if isinstance(error, MemoryError):
-        advice = ", try a smaller --batch-size" if "batch_size" in options else ""
+        # A run that is resumed keeps its own.
+        fits = "batch_size" in options and getattr(options, "resume", None) is None
+        advice = ", try a smaller --batch-size" if fits else ""
         return f"not enough memory{advice}: {error}".removesuffix(": ")
     if isinstance(error, EXPECTED):
         return str(error)

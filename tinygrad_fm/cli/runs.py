@@ -66,6 +66,9 @@ def compare(options: argparse.Namespace) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     plot_comparison(histories, metrics, options.out)
     print(format_comparison(metrics))
+    if len({run.config["data_sha256"]["test"] for run in runs.values()}) > 1:
+        print("\nTheir accuracies are of different test sets:")
+        print("\n".join(f"  {name}: {run.recipe.dataset}" for name, run in runs.items()))
     print(f"\nThe picture is {options.out}")
 
 
