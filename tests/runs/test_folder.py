@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.features import save_weights
 from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
+from tinygrad_fm.runs.folder import create_run
 from tinygrad_fm.train import accuracy
 
 FILES = {
@@ -98,6 +101,23 @@ def test_a_folder_in_use_is_not_written_over(finished):
     path, _ = finished
     with pytest.raises(RunError, match="is not empty; choose another folder"):
         begin("mlp", SETTINGS, out=path)
+
+
+def test_of_several_at_once_one_gets_the_folder(tmp_path):
+    datasets = data.load("garments")
+
+    def attempt(seed: int) -> int | None:
+        def slow(_: Path) -> None:
+            time.sleep(0.3)
+
+        try:
+            return create_run("mlp", SETTINGS, datasets, seed=seed, out=tmp_path, fill=slow).seed
+        except RunError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        made = {seed for seed in pool.map(attempt, range(4)) if seed is not None}
+    assert made == {open_run(tmp_path).seed}
 
 
 def test_batch_norm_comes_back(finished, tmp_path):

@@ -42,6 +42,7 @@ from tinygrad_fm.runs.files import (
     read_json,
     write_json,
 )
+from tinygrad_fm.runs.lock import LOCK, locked
 from tinygrad_fm.train import History, Predictions, predict
 
 FORMAT = "tinygrad_fm run 1"
@@ -250,7 +251,7 @@ def create_run(
             written: a folder that lacks some of it is no run.
 
     Raises:
-        RunError: the folder has something in it.
+        RunError: the folder has something in it, or another process is making a run in it.
         OSError: the folder cannot be made.
     """
     recipe = configured(RECIPES[name], settings)
@@ -277,9 +278,11 @@ def create_run(
         "commit": commit(),
     }
     path = _new_folder(f"{name}-{datetime.date.today()}-{seed}", out)
-    if fill is not None:
-        fill(path)
-    write_json(path / CONFIG, config)
+    with locked(path):
+        _need_empty(path)  # still: another process may have begun a run in it
+        if fill is not None:
+            fill(path)
+        write_json(path / CONFIG, config)
     return SavedRun(path, config, recipe)
 
 
@@ -288,8 +291,7 @@ def _new_folder(name: str, out: str | Path | None) -> Path:
     if out is not None:
         path = Path(out)
         path.mkdir(parents=True, exist_ok=True)
-        if any(PARTIAL not in file.name for file in path.iterdir()):
-            raise RunError(f"{path} is not empty; choose another folder, or --resume the run in it")
+        _need_empty(path)
         return path
     for number in itertools.count(1):
         path = Path("runs", name if number == 1 else f"{name}-{number}")
@@ -297,6 +299,12 @@ def _new_folder(name: str, out: str | Path | None) -> Path:
             path.mkdir(parents=True)
             return path
     raise AssertionError("there is always another number")
+
+
+def _need_empty(path: Path) -> None:
+    """Nothing may be there but what a program leaves that was killed before its run had begun."""
+    if any(file.name != LOCK and PARTIAL not in file.name for file in path.iterdir()):
+        raise RunError(f"{path} is not empty; choose another folder, or --resume the run in it")
 
 
 def weights_into(model: Module, path: Path) -> Module:

@@ -14,18 +14,20 @@ try:
 except ImportError:  # Windows has no such locks; there two runs must not share a folder
     fcntl = None  # type: ignore[assignment]
 
+LOCK = "lock"
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock inside the block.
 
-    The lock belongs to the process, not to the file `lock`: it ends with it, however that ends.
+    The lock belongs to the process, not to its file: it ends with it, however that ends.
 
     Raises:
         RunError: another process holds it.
         OSError: the folder cannot be written to.
     """
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if fcntl is not None:
             try:
