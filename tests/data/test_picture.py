@@ -146,6 +146,15 @@ def test_every_kind_of_png_reads_the_same(tmp_path, mode):
     np.testing.assert_array_equal(got, np.asarray(bar("RGB")))
 
 
+@pytest.mark.parametrize("bits", [np.uint8, np.uint16])
+def test_the_transparent_shade_of_a_grey_png_becomes_white(tmp_path, bits):
+    grey = np.full((40, 60), 77, bits)
+    grey[5:15, 10:30] = 0
+    Image.fromarray(grey).save(tmp_path / "bar.png", transparency=77)
+    got = np.asarray(read_picture(tmp_path / "bar.png"))
+    np.testing.assert_array_equal(got, np.where(grey[..., None] == 77, 255, [0, 0, 0]))
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_every_kind_of_jpeg_reads_nearly_the_same(tmp_path, mode):
     bar(mode).save(tmp_path / "bar.jpg", quality=95)

@@ -123,7 +123,11 @@ def _check_size(size: tuple[int, int], path: str | os.PathLike[str]) -> None:
 def _on_white(image: Image.Image) -> Image.Image:
     """Any mode of Pillow's as RGB."""
     if image.mode.startswith(("I", "F")):  # 16 bits, which `convert` would clip at 255
-        grey = np.asarray(image, np.float32) / 257
+        grey: np.ndarray = np.asarray(image, np.float32)
+        clear = image.info.get("transparency")  # of such a PNG one shade
+        if clear is not None:
+            grey = np.where(grey == clear, 65535, grey)
+        grey = grey / 257
         return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
