@@ -13,6 +13,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,12 @@ def mean(runs: list[Run], key: str) -> float:
 
 
 def values(runs: list[Run], key: str) -> str | None:
-    """All values that occur, in order of appearance; None if no run says."""
-    found = dict.fromkeys(str(run[key]) for run in runs if run.get(key) is not None)
-    return ", ".join(found) or None
+    """All values that occur, in order of appearance; None if no run says.
+
+    A run can have two commits: the one it began with, and the one it was resumed by.
+    """
+    found = [str(run[key]).split(", ") for run in runs if run.get(key) is not None]
+    return ", ".join(dict.fromkeys(chain(*found))) or None
 
 
 def accuracy(runs: list[Run], key: str) -> str:

@@ -110,9 +110,10 @@ def test_where_and_how_fast_it_ran_makes_no_other_experiment(write, build):
     write("a", " --seed 1 --threads 1", seed=1)
     write("b", " --seed=2 --threads=2 --out 'a folder'", seed=2, threads=2, commit="def5678")
     write("c", " --data-dir /data --extractor model.safetensors --seed 3", seed=3)
+    write("d", " --seed 4", seed=4, commit="abc1234, fed9876")  # resumed by other code
     (row,) = table(build()[1])
     assert row["threads"] == "1, 2"
-    assert row["commit"] == "abc1234, def5678"
+    assert row["commit"] == "abc1234, def5678, fed9876"
     assert row["command"] == "`python -m tinygrad_fm train mlp`"
 
 
