@@ -289,6 +289,42 @@ def test_adding_to_a_gradient_leaves_the_others_alone() -> None:
     assert grad_of(y) == [1, 1]
 
 
+class Twice(Function):
+    """a + b, whose backward hands both inputs one array."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + b
+
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, ...]:
+        result = grad * 1
+        return result, result
+
+
+class AndReversed(Twice):
+    """a + b reversed, whose backward hands the second input a view of the first one's gradient."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + b[::-1]
+
+    def backward(self, grad: np.ndarray) -> tuple[np.ndarray, ...]:
+        result = grad * 1
+        return result, result[::-1]
+
+
+@pytest.mark.parametrize("operation", [Twice, AndReversed])
+def test_one_array_for_two_inputs_is_written_into_by_neither(operation: type[Function]) -> None:
+    a, b = leaf(1, 1), leaf(1, 1)
+    u, v = a * 2, b * 3
+    later_v, later_u = v * 10, u * 100  # the last to be made is the first to be walked back
+    y = tg.apply(operation, u, v)
+    (later_u.sum() + later_v.sum() + y.sum()).backward()
+    assert grad_of(a) == [202, 202]
+    assert grad_of(b) == [33, 33]
+    a, b = leaf(1, 1), leaf(1, 1)
+    tg.apply(operation, a, b).sum().backward()
+    assert not np.shares_memory(a.grad.data, b.grad.data)
+
+
 def test_upstream_gradient_is_not_written_into() -> None:
     x = leaf(1, 2)
     y = x + 0.0

@@ -119,9 +119,11 @@ def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
         for edge, result in zip(node.edges, each):  # noqa: B905 — this loop is hot
             if edge is None or result is None:
                 continue
-            # Fresh memory belongs to whoever receives it; a view or the upstream gradient
-            # itself may have other readers.
+            # Fresh memory belongs to whoever receives it; a view, the upstream gradient itself
+            # or what two inputs receive may have other readers.
             owned = (result.base is None or is_fresh(result)) and result is not grad
+            if owned and len(each) > 1:
+                owned = _readers(result, each) == 1
             if not isinstance(edge, Function):
                 edge.accumulate_grad(result, owned)
             elif edge not in gradients:
@@ -131,6 +133,15 @@ def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
                 gradients[edge] = (_add(gradients[edge], result), True)
         if not retain_graph:
             node.release()
+
+
+def _readers(result: np.ndarray, results: tuple[np.ndarray | None, ...]) -> int:
+    """How many of a node's results are this array or a view of it."""
+    readers = 0
+    for other in results:
+        if other is result or (other is not None and other.base is result):
+            readers += 1
+    return readers
 
 
 def _add(accumulated: tuple[np.ndarray, bool], grad: np.ndarray) -> np.ndarray:
