@@ -62,6 +62,22 @@ def test_a_block_equals_its_layers(n, channels, outputs, height, width, norm):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_an_infinite_gradient_ends_where_relu_gave_0(norm):
+    x = np.random.default_rng(12).standard_normal((3, 2, 8, 8))
+    model, twin = layers(2, 4, norm), layers(2, 4, norm)
+    results = []
+    for forward in (model, lambda x: one_by_one(twin, x)):
+        y = forward(Tensor(x)).sqrt()  # its slope at 0 is infinite
+        assert not y.data.all()
+        y.sum().backward()
+        owner = model if forward is model else twin
+        results.append([p.grad.data for p in owner.parameters()])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+        assert np.isfinite(ours).all()
+
+
 def test_first_layer_without_input_gradient_has_the_same_weight_gradients():
     rng = np.random.default_rng(3)
     images = rng.standard_normal((10, 1, 12, 12))

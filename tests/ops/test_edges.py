@@ -120,6 +120,30 @@ def test_logarithm_and_root_at_the_edge():
     assert x.grad.data == np.inf
 
 
+GUARDS = {
+    "relu": lambda lib, x: x.relu().sqrt(),
+    "clamp": lambda lib, x: x.clamp(min=1e-3, max=3).log() + x.clamp(min=0).sqrt(),
+    "where": lambda lib, x: lib.where(x > 0, x, 0.0).log(),
+    "where, the other way": lambda lib, x: lib.where(x <= 0, 0.0, x).sqrt(),
+    "where, broadcast": lambda lib, x: lib.where(x[0] > 0, x, 0.0).sqrt(),
+    "max_pool2d": lambda lib, x: lib.nn.functional.max_pool2d(x.reshape(1, 1, 2, 3), 2, 1).sqrt(),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("guard", GUARDS.values(), ids=GUARDS)
+def test_an_infinite_slope_is_cut_off_by_a_guard(guard, dtype):
+    x = np.array([[-1.0, 4, 0], [-2, 9, -1]])
+    tolerance = {"float64": 1e-10, "float32": 1e-6}[dtype]
+    assert_like_torch(guard, x.astype(dtype), tolerance=tolerance)
+
+
+def test_an_infinite_slope_is_cut_off_in_large_arrays_and_single_numbers():
+    for x in (Tensor(-np.ones(70000), requires_grad=True), Tensor(-1.0, requires_grad=True)):
+        x.relu().sqrt().sum().backward()
+        assert not x.grad.data.any()
+
+
 # ------------------------------------------------------------------------------ losses
 
 

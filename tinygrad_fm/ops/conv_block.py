@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_fm.ops.conv import PLAIN, correlate
 from tinygrad_fm.ops.conv3x3 import chunks_of, convolution
-from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.function import Function, Gradients, select
 from tinygrad_fm.ops.layout import as_hwnc
 from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.norm import CANCELLED, move
@@ -49,7 +49,11 @@ class _Block(Function):
             np.greater_equal(rows[0], rows[1], out=self.top[:, :, s])
 
     def unpool(self, grad: np.ndarray, s: slice, dy: np.ndarray) -> None:
-        """Send grad (TH, TW, n, O) to the winning planes of dy. x·1 and x - x are exact."""
+        """Send grad (TH, TW, n, O) to the winning planes of dy.
+
+        x·1 and x - x are exact of finite numbers. (An infinite gradient makes NaN of its window
+        here; in the convolutions behind, it would do so anyway.)
+        """
         if self.odd:
             dy[...] = 0
             dy = dy[:, :, : self.size[0], : self.size[1]]
@@ -113,7 +117,7 @@ class ConvReLUPool(_Block):
             s = self.chunks[i]
             part = hwnc[:, :, s]
             dpooled = scratch("pooled", part.shape, grad.dtype)
-            np.multiply(part, self.out[:, :, s] > 0, out=dpooled)
+            select(part, self.out[:, :, s] > 0, dpooled)
             flat = dpooled.reshape(-1, grad.shape[1])
             np.dot(ones[: len(flat)], flat, out=dbias[i])
             self.unpool(dpooled, s, self.conv.dy(s.stop - s.start))
@@ -220,7 +224,7 @@ class ConvNormReLUPool(_Block):
 
         def activate(i: int) -> None:
             s = self.chunks[i]
-            np.multiply(hwnc[:, :, s], self.out[:, :, s] > 0, out=dpooled[i])
+            select(hwnc[:, :, s], self.out[:, :, s] > 0, dpooled[i])
             flat = dpooled[i].reshape(-1, o)
             product = scratch("square", flat.shape, dtype)
             np.multiply(flat, self.pooled[i].reshape(-1, o), out=product)

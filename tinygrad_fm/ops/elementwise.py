@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.function import Function, Gradients, select, unbroadcast
 from tinygrad_fm.ops.layout import NUMBERS, elementwise
 from tinygrad_fm.ops.memory import empty_like
 
@@ -199,7 +199,7 @@ class Clamp(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (inside,) = self.saved
-        return grad * inside
+        return select(grad, inside)
 
 
 class Tanh(Function):
@@ -254,9 +254,9 @@ class ReLU(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
         if y.size <= NUMBERS:
-            return np.multiply(grad, y > 0)
+            return select(grad, y > 0)
         dx = empty_like(y)
-        elementwise(lambda g, part, out: np.multiply(g, part > 0, out=out), grad, y, dx)
+        elementwise(lambda g, part, out: select(g, part > 0, out), grad, y, dx)
         return dx
 
 
@@ -364,9 +364,9 @@ class Where(Function):
         return np.where(condition, a, b)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        (condition,) = self.saved
+        condition = np.broadcast_to(self.saved[0], grad.shape)
         need_a, need_b = self.needs_input_grad
         return (
-            unbroadcast(grad * condition, self.a_shape) if need_a else None,
-            unbroadcast(grad * ~condition, self.b_shape) if need_b else None,
+            unbroadcast(select(grad, condition), self.a_shape) if need_a else None,
+            unbroadcast(select(grad, ~condition), self.b_shape) if need_b else None,
         )

@@ -89,3 +89,22 @@ def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     leading = grad.ndim - len(shape)
     copied = [leading + i for i, n in enumerate(shape) if n == 1 and grad.shape[leading + i] != 1]
     return grad.sum(axis=(*range(leading), *copied)).reshape(shape)
+
+
+def select(grad: np.ndarray, keep: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """`grad` where `keep`, else 0, even where `grad` is infinite: ∞·0 would be NaN.
+
+    Both have one shape; a new result has the layout of `keep`. (The bits of a number AND all ones
+    or all zeros: `np.where` takes ten times as long.)
+    """
+    if out is None:
+        out = np.empty_like(keep, grad.dtype)
+    bits = _BITS.get(grad.itemsize)
+    if bits is None:  # wider than any integer: complex128
+        out[...] = np.where(keep, grad, 0)
+    else:
+        np.bitwise_and(grad.view(bits), -keep.view(np.int8), out=out.view(bits))
+    return out
+
+
+_BITS = {size: np.dtype(f"i{size}") for size in (2, 4, 8)}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.function import Function, Gradients, select
 from tinygrad_fm.ops.layout import as_hwnc
 from tinygrad_fm.ops.matmul import product
 from tinygrad_fm.ops.memory import empty, empty_like
@@ -81,10 +81,11 @@ class MaxPool2d(Function):
         chunks = chunks_of(len(grad))
 
         def body(i: int) -> None:
-            part, g = dx[chunks[i]], grad[chunks[i]]
+            part, g, won = dx[chunks[i]], grad[chunks[i]], winner[chunks[i]]
             part[...] = 0
+            kept = np.empty_like(won, g.dtype)
             for number, block in enumerate(taps(part, self.window, *grad.shape[2:])):
-                block += g * (winner[chunks[i]] == number)
+                block += select(g, won == number, kept)
 
         parallel_for(body, len(chunks))
         top, left = self.window.padding
