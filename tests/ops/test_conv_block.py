@@ -106,6 +106,22 @@ def test_evaluation_folds_batch_norm_into_the_convolution():
         np.testing.assert_allclose(ours, parameter.grad.data, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_training_goes_on_beside_a_graph_made_in_evaluation(fused):
+    x = Tensor(np.random.default_rng(7).standard_normal((6, 3, 8, 8)))
+    model, twin = layers(3, 5, norm=True), layers(3, 5, norm=True)
+
+    def forward(model):
+        return model(x) if fused else one_by_one(model, x)
+
+    forward(twin.eval()).sum().backward()
+    y = forward(model.eval()).sum()
+    forward(model.train())
+    y.backward()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_array_equal(ours.grad.data, theirs.grad.data)
+
+
 def test_variance_survives_a_mean_far_from_zero():
     images = (1000 + np.random.default_rng(5).standard_normal((16, 2, 9, 8))).astype(np.float32)
     weight = np.abs(np.random.default_rng(6).standard_normal((4, 2, 3, 3)))

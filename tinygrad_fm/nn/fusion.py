@@ -83,7 +83,8 @@ def _folded(conv: Conv2d, norm: BatchNorm2d) -> tuple[Tensor, Tensor]:
         parameters = tuple(None if p is None else p.data for p in parameters)
     weight, bias, gamma, beta = parameters
     scale = gamma / np.sqrt(norm.running_var.data + norm.eps)
-    shift = beta - norm.running_mean.data * scale
+    # A copy: what the product saves is locked, and the estimates have to move on.
+    shift = beta - norm.running_mean.data.copy() * scale
     if bias is not None:
         shift = shift + bias * scale
     return as_tensor(weight * scale.reshape(-1, 1, 1, 1)), as_tensor(shift)

@@ -55,7 +55,7 @@ class BatchNorm(Function):
                 move(running[1], variance.real * (self.count / (self.count - 1)), momentum)
         else:
             assert running is not None  # nn.functional checks it
-            mean, variance = running
+            mean, variance = running[0].copy(), running[1]  # backward wants it as it is now
         self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
         scale, shift = self.inverse_std, -mean * self.inverse_std
         if affine:
