@@ -519,8 +519,9 @@ class Tensor:
         return apply(ops.Var, self, axes=axes, keepdim=keepdim, correction=correction)
 
     def std(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
-        """√var."""
-        return self.var(dim, correction, keepdim).sqrt()
+        """√var; of constant numbers 0, and so is its gradient."""
+        var = self.var(dim, correction, keepdim)
+        return apply(ops.Where, *pair(var, 0.0), condition=var.data != 0).sqrt()
 
     def prod(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """The product over `dim` (all axes if None). Integers and booleans give int64."""

@@ -138,6 +138,14 @@ def test_an_infinite_slope_is_cut_off_by_a_guard(guard, dtype):
     assert_like_torch(guard, x.astype(dtype), tolerance=tolerance)
 
 
+def test_deviation_of_constants_and_of_single_numbers():
+    assert_like_torch(lambda lib, x: x.std(1), np.array([[2.0, 2, 2], [1, 2, 3]]))
+    assert_like_torch(lambda lib, x: x.std(), np.full(3, 0.1, np.float32))
+    single = Tensor(np.array([2.0]), requires_grad=True)
+    single.std().backward()
+    assert np.isnan(single.grad.data)
+
+
 def test_an_infinite_slope_is_cut_off_in_large_arrays_and_single_numbers():
     for x in (Tensor(-np.ones(70000), requires_grad=True), Tensor(-1.0, requires_grad=True)):
         x.relu().sqrt().sum().backward()
