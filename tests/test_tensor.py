@@ -311,6 +311,16 @@ INDICES = {
     "array": np.array([[0, 1], [2, 0]]),
     "mask": np.arange(60).reshape(3, 4, 5) % 3 == 0,
     "row mask": np.array([True, False, True]),
+    "all integers": (2, 3, -1),
+    "integer, slice, list": (1, slice(None), [1, 2, 2]),
+    "integers around a list": (1, [0, 2], 3),
+    "number, slice, mask": (np.array(0), slice(1, 3), np.arange(5) % 2 == 0),
+    "list, slice, integer": ([0, 1], slice(None), -1),
+    "integer, none, list": (0, None, [1, 1]),
+    "list, ellipsis, integer": ([2, 0], ..., 1),
+    "mask of two axes, integer": (np.arange(12).reshape(3, 4) % 2 == 0, 2),
+    "true": True,
+    "true and integer": (True, 1),
 }
 
 
@@ -342,11 +352,28 @@ def test_writing(index: object) -> None:
     assert_same(ours, theirs)
 
 
+@pytest.mark.parametrize("index", [1, (1, 2), (1, ..., 2), slice(0, 2), (..., 0), ()], ids=repr)
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5)], ids=str)
+def test_integers_and_slices_give_views(index: object, shape: tuple[int, ...]) -> None:
+    ours, theirs = both(values(*shape))
+    for x in (ours, theirs):
+        x[index].add_(5)
+    assert_same(ours, theirs)
+
+
+def test_iterating_gives_views() -> None:
+    x = tg.ones(3)
+    for number in x:
+        number.zero_()
+    assert x.tolist() == [0, 0, 0]
+
+
 def test_writing_broadcasts_tensors_and_arrays() -> None:
     x = tg.zeros(2, 3)
     x[0] = tg.tensor([1.0, 2.0, 3.0])
     x[:, 1] = np.array([8, 9])
-    assert x.tolist() == [[1, 8, 3], [0, 9, 0]]
+    x[1, 0] = tg.tensor([7.0])
+    assert x.tolist() == [[1, 8, 3], [7, 9, 0]]
 
 
 def test_a_tensor_of_one_integer_is_an_index() -> None:

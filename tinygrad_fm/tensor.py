@@ -24,6 +24,7 @@ from tinygrad_fm import autograd, ops
 from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import copy_of
+from tinygrad_fm.ops.shape import two_steps
 from tinygrad_fm.promotion import result_type
 
 mode = autograd.mode  # bound here once: `apply` looks at it for every operation
@@ -680,15 +681,14 @@ class Tensor:
         return apply(ops.Gather, self, axis=self._axis(dim), index=index.data)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """Slices, integers, None, `...`, boolean masks and integer arrays, as in NumPy."""
-        parts = index if isinstance(index, tuple) else (index,)
-        return apply(ops.Index, self, index=tuple(as_index(part) for part in parts))
+        """Slices, integers, None, `...`, boolean masks and integer arrays, as in PyTorch."""
+        return apply(ops.Index, self, index=as_index(index))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write in place; only outside a graph."""
         self._need_unrecorded("x[index] = value", value, "where, cat or x * mask")
-        parts = index if isinstance(index, tuple) else (index,)
-        self.data[tuple(as_index(part) for part in parts)] = unwrapped(value)
+        view, picks = two_steps(as_index(index))
+        self.data[view][picks] = unwrapped(value)
 
     # ---------------------------------------------------------------- in place
 
@@ -810,11 +810,20 @@ def as_shape(sizes: tuple) -> tuple[int, ...]:
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes
 
 
-def as_index(part: Any) -> Any:
-    """One part of an index, tensors and sequences of integers or booleans as arrays."""
+def as_index(index: Any) -> tuple:
+    """The parts of an index, with tensors, sequences and booleans as arrays, single integers as
+    Python's."""
+    return tuple(_index_part(part) for part in (index if isinstance(index, tuple) else (index,)))
+
+
+def _index_part(part: Any) -> Any:
     if isinstance(part, Sequence):
-        return np.asarray(part, dtype=None if part else np.int64)
-    return unwrapped(part)
+        part = np.asarray(part, dtype=None if part else np.int64)
+    part = unwrapped(part)
+    if isinstance(part, bool | np.generic):
+        part = np.asarray(part)
+    single = isinstance(part, np.ndarray) and part.ndim == 0 and part.dtype.kind in "iu"
+    return int(part) if single else part
 
 
 def pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:

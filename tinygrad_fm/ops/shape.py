@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
@@ -85,17 +87,42 @@ class Index(Function):
     """y = x[index];  ∂L/∂x = g added up at the places it was read from. Saves arrays in index."""
 
     def forward(self, x: np.ndarray, index: tuple) -> np.ndarray:
-        self.shape, self.index = x.shape, index
+        self.shape = x.shape
+        self.view, self.picks = two_steps(index)
         self.save_for_backward(*(i for i in index if isinstance(i, np.ndarray)))
-        return x[index]
+        return x[self.view][self.picks]
 
     def backward(self, grad: np.ndarray) -> Gradients:
         dx = np.zeros(self.shape, dtype=grad.dtype)
-        if any(isinstance(i, np.ndarray) and i.dtype != bool for i in self.index):
-            np.add.at(dx, self.index, grad)  # integer arrays may name a place twice
+        seen = dx[self.view]
+        if any(isinstance(i, np.ndarray) and i.dtype != bool for i in self.picks):
+            np.add.at(seen, self.picks, grad)  # integer arrays may name a place twice
         else:
-            dx[self.index] = grad
+            seen[self.picks] = grad
         return dx
+
+
+def two_steps(index: tuple) -> tuple[tuple, tuple]:
+    """x[index] as x[view][picks]: always a view first, from which arrays then pick.
+
+    PyTorch's order: an integer takes its axis away before arrays pick. (NumPy takes an integer
+    beside an array for an array, too, and where a slice parts the two it moves their common axis
+    to the front.) The `...` at the end makes even a single number a view.
+    """
+    view, picks = index, (...,)
+    if any(isinstance(part, np.ndarray) for part in index):
+        view = tuple(axis for part in index for axis in _integers_only(part))
+        picks = tuple(part for part in index if not isinstance(part, int))
+    return (view if any(part is ... for part in view) else (*view, ...)), picks
+
+
+def _integers_only(part: Any) -> tuple:
+    """One part of an index as it is if it is an integer, else all of the axes that it is for."""
+    if isinstance(part, np.ndarray):
+        return (slice(None),) * (part.ndim if part.dtype == bool else 1)
+    if isinstance(part, int) or part is ...:
+        return (part,)
+    return () if part is None else (slice(None),)
 
 
 class Gather(Function):
