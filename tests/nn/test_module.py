@@ -357,6 +357,9 @@ def test_hooks_see_and_change_the_output_until_removed() -> None:
     doubling.remove()
     assert layer(tg.tensor(3.0)).item() == 3
     assert len(seen) == 1
+    layer.register_forward_hook(lambda m, i, o: o * 3)
+    watching.remove()
+    assert layer(tg.tensor(3.0)).item() == 9
 
 
 def test_hooks_inside_a_convolution_block_are_called() -> None:

@@ -26,7 +26,7 @@ class Parameter(Tensor):
 class RemovableHandle:
     """What registering a hook returns; `remove()` takes the hook off again."""
 
-    def __init__(self, hooks: dict[int, Callable], key: int) -> None:
+    def __init__(self, hooks: dict[object, Callable], key: object) -> None:
         self.hooks, self.key = hooks, key
 
     def remove(self) -> None:
@@ -73,7 +73,7 @@ class Module:
     def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> RemovableHandle:
         """Call `hook(module, inputs, output)` after each forward; what it returns replaces
         the output, unless it is None."""
-        key = max(self._forward_hooks, default=-1) + 1
+        key = object()  # equal to no other, so that no handle removes another's hook
         self._forward_hooks[key] = hook
         return RemovableHandle(self._forward_hooks, key)
 
