@@ -12,10 +12,11 @@ def ones(*shape, dtype=np.float64, requires_grad=False):
     return Tensor(np.ones(shape, dtype), requires_grad)
 
 
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.MT19937])
 @pytest.mark.parametrize("p", [0.25, 0.3, 0.5, 0.9, 1 / 256, 0.001])
-def test_mask_and_scale(p):
+def test_mask_and_scale(p, bits):
     n = 200_000
-    y = F.dropout(ones(n), p, generator=np.random.default_rng(0)).data
+    y = F.dropout(ones(n), p, generator=np.random.Generator(bits(0))).data
     kept = y != 0
     np.testing.assert_array_equal(y[kept], 1 / (1 - p))
     # Binomial: five standard deviations.
@@ -55,6 +56,12 @@ def test_the_seed_fixes_the_mask():
 
     for a, b in zip(draw(), draw(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_mask_is_made_of_the_generator_s_raw_bits():
+    y = F.dropout(ones(50), 0.25, generator=np.random.default_rng(3)).data
+    noise = np.random.default_rng(3).bit_generator.random_raw(7).view(np.uint8)[:50]
+    np.testing.assert_array_equal(y != 0, noise >= 64)
 
 
 def test_two_calls_draw_two_masks():
