@@ -49,7 +49,8 @@ class Einsum(Function):
                     factors.append(np.ones(size, dtype=grad.dtype))
                 result += letter
         grad = np.einsum(",".join(letters) + "->" + result, *factors, optimize=True)
-        return unbroadcast(grad, shape)
+        # A letter may have size 1 in this operand or in the others: it was broadcast then.
+        return unbroadcast(np.broadcast_to(grad, np.broadcast_shapes(grad.shape, shape)), shape)
 
 
 def explicit(equation: str, dimensions: list[int]) -> tuple[list[str], str]:

@@ -44,6 +44,8 @@ PRODUCTS: list[Case] = [
          normal(2, 3, 4), normal(4, 2)),
     case("einsum", "… broadcasting", lambda lib, a, b: lib.einsum("...i,...i->...", a, b),
          normal(2, 1, 3), normal(4, 3)),
+    case("einsum", "a letter of size 1", lambda lib, a, b: lib.einsum("ij,ij->i", a, b),
+         normal(2, 1), normal(2, 3)),
     case("einsum", "diagonal", lambda lib, a: lib.einsum("ii->i", a), normal(3, 3)),
     case("einsum", "trace", lambda lib, a: lib.einsum("ii->", a), normal(3, 3)),
     case("einsum", "diagonals of a stack", lambda lib, a, b: lib.einsum("...ii,...i", a, b),
