@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import subprocess
 import sys
 import threading
@@ -403,6 +404,18 @@ def test_locking_a_view_locks_the_memory_behind_it() -> None:
     assert base.flags.writeable
     assert writeable(part, again) == [True] * 2
     part[0] = 1
+
+
+def test_a_pickled_graph_leaves_the_locks_of_the_first_alone() -> None:
+    x = leaf(1, 2)
+    y = (x * x).sum()
+    twin = pickle.loads(pickle.dumps(y))
+    twin.backward()
+    del twin
+    assert not x.data.flags.writeable
+    y.backward()
+    assert grad_of(x) == [2, 4]
+    assert x.data.flags.writeable
 
 
 def test_view_first_and_owner_second() -> None:

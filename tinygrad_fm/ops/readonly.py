@@ -45,6 +45,10 @@ class ReadOnly:
                 lock.append(array)
             self.locks.append(lock)
 
+    def __reduce__(self) -> tuple:
+        """Pickled, it locks nothing: a copy has arrays of its own."""
+        return ReadOnly, ((),)
+
     def __del__(self) -> None:
         for lock in self.locks:
             lock[0] -= 1
