@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from copy import deepcopy
 
 import numpy as np
@@ -140,13 +141,20 @@ def test_removed_masks_leave_the_zeros_and_the_plain_layer(twins):
     np.testing.assert_allclose(model(images).detach().numpy(), pruned, rtol=1e-5, atol=1e-6)
 
 
-def test_a_copy_of_a_pruned_model_is_independent():
+def pickled(model: nn.Sequential) -> nn.Sequential:
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("twin_of", [deepcopy, pickled], ids=["deepcopy", "pickle"])
+def test_a_copy_of_a_pruned_model_is_independent(twin_of):
     model = network()
     prune.global_unstructured(weights(model), 0.5)
-    copy = deepcopy(model)
+    copy = twin_of(model)
     prune.global_unstructured(weights(copy), 1.0)
     assert not copy[-1].weight.data.any()
     assert model[-1].weight.data.any()
+    assert repr(copy) == repr(model)
+    assert type(prune.remove(copy[-1], "weight")) is nn.Linear
 
 
 @pytest.mark.parametrize("amount", [-0.1, 1.5])

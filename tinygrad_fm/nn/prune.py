@@ -29,6 +29,18 @@ class _Pruned(Module):
             return self._parameters[f"{name}_orig"] * self._buffers[f"{name}_mask"]
         return super().__getattr__(name)
 
+    def __reduce__(self) -> tuple:
+        """Pickled by the layer's own class: this one can't be found by its name."""
+        return _new_pruned, (type(self).__bases__[1],), self.__dict__
+
+
+def _pruned_class(own: type[Module]) -> type[Module]:
+    return type(f"Pruned{own.__name__}", (_Pruned, own), {})
+
+
+def _new_pruned(own: type[Module]) -> Module:
+    return object.__new__(_pruned_class(own))
+
 
 def l1_unstructured(module: Module, name: str, amount: float) -> Module:
     """Prune one parameter alone; see `global_unstructured`."""
@@ -105,5 +117,4 @@ def _add_mask(module: Module, name: str) -> None:
     module._parameters[f"{name}_orig"] = parameter
     module._buffers[f"{name}_mask"] = Tensor(np.ones_like(parameter.data))
     if not isinstance(module, _Pruned):
-        own = type(module)
-        module.__class__ = type(f"Pruned{own.__name__}", (_Pruned, own), {})
+        module.__class__ = _pruned_class(type(module))
