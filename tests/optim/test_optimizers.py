@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinygrad_fm import optim
+from tinygrad_fm import no_grad, optim
 from tinygrad_fm.nn import Parameter
 from tinygrad_fm.tensor import Tensor
 
@@ -402,6 +402,9 @@ def test_closure_is_called_before_the_update():
 
     assert optimizer.step(closure).item() == 3.0
     np.testing.assert_allclose(p.data, 0.8, rtol=1e-6)
+    with no_grad():
+        optimizer.step(closure)
+    np.testing.assert_allclose(p.data, 0.64, rtol=1e-6)
     assert optimizer.step() is None
 
 

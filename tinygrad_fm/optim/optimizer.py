@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.autograd import enable_grad
 from tinygrad_fm.tensor import Tensor
 
 Group = dict[str, Any]
@@ -94,12 +95,13 @@ class Optimizer:
         """Update all parameters that have a gradient, in place.
 
         Args:
-            closure: called first: computes the loss and the gradients, returns the loss.
+            closure: called first: computes the loss and the gradients, returns the loss. Inside
+                `no_grad`, too, it is recorded.
 
         Returns:
             what the closure returned, or None.
         """
-        loss = None if closure is None else closure()
+        loss = None if closure is None else enable_grad()(closure)()
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
