@@ -34,7 +34,9 @@ def test_clipping_is_torchs(max_norm: float, norm_type: float, dtype: str) -> No
     ours, theirs = parameters(dtype)
     norm = clip_grad_norm_(iter(ours), max_norm, norm_type)
     wanted = torch.nn.utils.clip_grad_norm_(theirs, max_norm, norm_type)
-    assert norm == pytest.approx(float(wanted), rel=1e-6)
+    assert norm.item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert norm.shape == ()
+    assert norm.dtype == dtype
     for a, b in zip(ours[:-1], theirs[:-1], strict=True):
         assert a.grad is not None
         assert a.grad.dtype == dtype
@@ -45,7 +47,7 @@ def test_clipping_is_torchs(max_norm: float, norm_type: float, dtype: str) -> No
 def test_the_norm_afterwards_is_the_limit() -> None:
     ours, _ = parameters("float64")
     assert clip_grad_norm_(ours, 0.5) > 0.5
-    assert clip_grad_norm_(ours, 0.5) == pytest.approx(0.5, rel=1e-5)
+    assert clip_grad_norm_(ours, 0.5).item() == pytest.approx(0.5, rel=1e-5)
 
 
 def test_one_tensor_and_no_gradient_at_all() -> None:
@@ -57,9 +59,12 @@ def test_one_tensor_and_no_gradient_at_all() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_norms_that_are_not_finite(bad: float) -> None:
-    ours, _ = parameters()
-    ours[0].grad.data[0, 0] = bad
+    ours, theirs = parameters()
+    ours[0].grad.data[0, 0] = theirs[0].grad[0, 0] = bad
     with pytest.raises(RuntimeError, match=f"norm of the gradients is {bad}; .*detect_anomaly"):
         clip_grad_norm_(ours, 1.0, error_if_nonfinite=True)
     with np.errstate(invalid="ignore"):
-        assert not np.isfinite(clip_grad_norm_(ours, 1.0))
+        assert not np.isfinite(clip_grad_norm_(ours, 1.0).item())
+    torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    for a, b in zip(ours[:-1], theirs[:-1], strict=True):
+        np.testing.assert_array_equal(a.grad.data, b.grad)

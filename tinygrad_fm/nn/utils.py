@@ -14,22 +14,24 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
-) -> float:
+) -> Tensor:
     """Scale all gradients so that their joint p-norm (p = `norm_type`) is at most `max_norm`.
 
+    A norm of NaN makes all of them NaN.
+
     Returns:
-        The norm before scaling.
+        The norm before scaling, a single number.
 
     Raises:
         RuntimeError: if the norm is NaN or infinite and `error_if_nonfinite` is set.
     """
     tensors = [parameters] if isinstance(parameters, Tensor) else parameters
     grads = [t.grad.data for t in tensors if t.grad is not None]
-    norm = float(np.linalg.norm([np.linalg.norm(g.ravel(), norm_type) for g in grads], norm_type))
+    norm = np.linalg.norm([np.linalg.norm(g.ravel(), norm_type) for g in grads], norm_type)
     if error_if_nonfinite and not np.isfinite(norm):
         raise RuntimeError(f"the norm of the gradients is {norm}; look for it with detect_anomaly")
-    scale = max_norm / (norm + 1e-6)
-    if scale < 1:
+    scale = max_norm / (float(norm) + 1e-6)
+    if not scale >= 1:  # less, or NaN
         for grad in grads:
             grad *= scale
-    return norm
+    return Tensor(norm)
