@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import numpy as np
 import pytest
@@ -203,6 +203,39 @@ def test_no_grad_as_a_decorator() -> None:
     assert (result.item(), result.requires_grad) == (2, False)
     assert tg.is_grad_enabled()
     assert (halve.__name__, halve.__doc__) == ("halve", "Half of x.")
+
+
+def test_no_grad_as_a_decorator_without_parentheses() -> None:
+    @tg.no_grad
+    def outer() -> list[bool]:
+        return [tg.is_grad_enabled(), tg.enable_grad(tg.is_grad_enabled)(), tg.is_grad_enabled()]
+
+    assert outer() == [False, True, False]
+    assert tg.is_grad_enabled()
+
+
+def test_no_grad_of_a_generator_holds_while_it_runs() -> None:
+    @tg.no_grad()
+    def steps() -> Generator[bool, str, str]:
+        try:
+            assert (yield tg.is_grad_enabled()) == "sent"
+            yield tg.is_grad_enabled()
+        except KeyError:
+            yield tg.is_grad_enabled()
+        return "returned"
+
+    generator = steps()
+    assert next(generator) is False
+    assert tg.is_grad_enabled()
+    assert generator.send("sent") is False
+    assert generator.throw(KeyError()) is False
+    assert tg.is_grad_enabled()
+    with pytest.raises(StopIteration, match="returned"):
+        next(generator)
+    unfinished = steps()
+    next(unfinished)
+    unfinished.close()
+    assert tg.is_grad_enabled()
 
 
 def test_recording_is_switched_per_thread() -> None:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from heapq import heappop, heappush
+from inspect import isgeneratorfunction
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -52,6 +53,9 @@ class _Recording:
         mode.recording = self.previous.pop()
 
     def __call__(self, function: Call) -> Call:
+        if isgeneratorfunction(function):
+            return self._for_generator(function)
+
         @wraps(function)
         def decorated(*args: Any, **options: Any) -> Any:
             with _Recording(self.recording):  # one for each call: calls may run in many threads
@@ -59,15 +63,43 @@ class _Recording:
 
         return cast(Call, decorated)
 
+    def _for_generator(self, function: Any) -> Any:
+        """Sets it from each `next` to the next `yield`; in between the caller's own holds."""
 
-def no_grad() -> _Recording:
-    """`with no_grad():` (or `@no_grad()`) computes without recording a graph."""
-    return _Recording(False)
+        @wraps(function)
+        def decorated(*args: Any, **options: Any) -> Any:
+            generator = function(*args, **options)
+            resume, value = generator.send, None
+            while True:
+                with _Recording(self.recording):
+                    try:
+                        result = resume(value)
+                    except StopIteration as end:
+                        return end.value
+                try:
+                    resume, value = generator.send, (yield result)
+                except BaseException as error:
+                    resume, value = generator.throw, error
+
+        return decorated
 
 
-def enable_grad() -> _Recording:
+@overload
+def no_grad() -> _Recording: ...
+@overload
+def no_grad(function: Call) -> Call: ...
+def no_grad(function: Call | None = None) -> _Recording | Call:
+    """`with no_grad():` (or `@no_grad()`, or `@no_grad`) computes without recording a graph."""
+    return _Recording(False) if function is None else _Recording(False)(function)
+
+
+@overload
+def enable_grad() -> _Recording: ...
+@overload
+def enable_grad(function: Call) -> Call: ...
+def enable_grad(function: Call | None = None) -> _Recording | Call:
     """Record again inside a `no_grad` block."""
-    return _Recording(True)
+    return _Recording(True) if function is None else _Recording(True)(function)
 
 
 def is_grad_enabled() -> bool:

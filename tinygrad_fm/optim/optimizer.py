@@ -101,7 +101,7 @@ class Optimizer:
         Returns:
             what the closure returned, or None.
         """
-        loss = None if closure is None else enable_grad()(closure)()
+        loss = None if closure is None else enable_grad(closure)()
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
