@@ -793,9 +793,9 @@ def as_array(data: Any, dtype: DTypeLike | None = None) -> np.ndarray:
     return array
 
 
-def as_tensor(data: Any, dtype: DTypeLike | None = None) -> Tensor:
+def as_tensor(data: Any) -> Tensor:
     """`data` as a tensor: a tensor as it is, anything else wrapped."""
-    return data if isinstance(data, Tensor) and dtype is None else Tensor(data, dtype=dtype)
+    return data if isinstance(data, Tensor) else Tensor(data)
 
 
 def unwrapped(value: Any) -> Any:

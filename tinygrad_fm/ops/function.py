@@ -69,11 +69,6 @@ class Function:
         self.saved = ()
         self._lock = None
 
-    @property
-    def released(self) -> bool:
-        """Whether there is no graph behind this node: `release` was called, or none recorded."""
-        return self.edges is None
-
     def name(self) -> str:
         """The operation's name, as it is printed."""
         return type(self).__name__
