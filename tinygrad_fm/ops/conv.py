@@ -66,13 +66,11 @@ class Conv2d(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
-        grads = [
+        return (
             spread(grad, weight, x.shape, self.geometry) if need_x else None,
             correlate_weight(x, grad, weight.shape, self.geometry) if need_weight else None,
-        ]
-        if need_bias:
-            grads.append(grad.sum(axis=(0, 2, 3)) if need_bias[0] else None)
-        return tuple(grads)
+            *bias_gradient(grad, need_bias),
+        )
 
 
 class ConvTranspose2d(Function):
@@ -100,13 +98,16 @@ class ConvTranspose2d(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
-        grads = [
+        return (
             correlate(grad, weight, self.geometry, x.shape[2:]) if need_x else None,
             correlate_weight(grad, x, weight.shape, self.geometry) if need_weight else None,
-        ]
-        if need_bias:
-            grads.append(grad.sum(axis=(0, 2, 3)) if need_bias[0] else None)
-        return tuple(grads)
+            *bias_gradient(grad, need_bias),
+        )
+
+
+def bias_gradient(grad: np.ndarray, needed: list[bool]) -> tuple[np.ndarray | None, ...]:
+    """∂L/∂b = Σ g for the one bias there is, if it is needed; nothing where there is none."""
+    return tuple(grad.sum(axis=(0, 2, 3)) if need else None for need in needed)
 
 
 # ------------------------------------------------------------------------------ the three maps

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_fm.ops import winograd
+from tinygrad_fm.ops.conv import bias_gradient
 from tinygrad_fm.ops.function import Function, Gradients
 from tinygrad_fm.ops.layout import as_hwnc
 from tinygrad_fm.ops.memory import empty, scratch
@@ -186,10 +187,11 @@ class Conv3x3(Function):
         parallel_for(body, len(chunks))
         dx, dweight = conv.finish()
         need_x, need_weight, *need_bias = self.needs_input_grad
-        grads = [dx if need_x else None, dweight if need_weight else None]
-        if need_bias:
-            grads.append(grad.sum(axis=(0, 2, 3)) if need_bias[0] else None)
-        return tuple(grads)
+        return (
+            dx if need_x else None,
+            dweight if need_weight else None,
+            *bias_gradient(grad, need_bias),
+        )
 
     def release(self) -> None:
         super().release()
