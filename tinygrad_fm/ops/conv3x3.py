@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tinygrad_fm.ops import winograd
 from tinygrad_fm.ops.conv import bias_gradient
 from tinygrad_fm.ops.function import Function, Gradients
-from tinygrad_fm.ops.layout import as_hwnc
+from tinygrad_fm.ops.layout import as_hwnc, chunks_of
 from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
 
@@ -133,14 +133,6 @@ def convolution(x: np.ndarray, weight: np.ndarray, need_x: bool) -> Winograd3x3 
     """The better of the two ways for these arrays."""
     few = weight.shape[1] <= 4 and not need_x
     return Patches3x3(x, weight) if few else Winograd3x3(x, weight)
-
-
-IMAGES = 16  # of a chunk: few enough for a core's cache, many enough for long NumPy calls
-
-
-def chunks_of(n: int) -> list[slice]:
-    """A batch cut into chunks, by its size alone."""
-    return [slice(start, min(start + IMAGES, n)) for start in range(0, n, IMAGES)]
 
 
 class Conv3x3(Function):

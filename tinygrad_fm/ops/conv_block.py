@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.conv import PLAIN, correlate
-from tinygrad_fm.ops.conv3x3 import chunks_of, convolution
+from tinygrad_fm.ops.conv3x3 import convolution
 from tinygrad_fm.ops.function import Function, Gradients, select
-from tinygrad_fm.ops.layout import as_hwnc
+from tinygrad_fm.ops.layout import as_hwnc, chunks_of
 from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.norm import CANCELLED, move
 from tinygrad_fm.ops.parallel import parallel_for

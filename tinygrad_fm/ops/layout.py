@@ -15,8 +15,13 @@ import numpy as np
 from tinygrad_fm.ops.memory import empty
 from tinygrad_fm.ops.parallel import parallel_for
 
-IMAGES = 16  # copied at a time
+IMAGES = 16  # of a chunk: few enough for a core's cache, many enough for long NumPy calls
 NUMBERS = 1 << 16  # of a chunk of an element-by-element operation
+
+
+def chunks_of(n: int) -> list[slice]:
+    """A batch cut into chunks of images, by its size alone."""
+    return [slice(start, min(start + IMAGES, n)) for start in range(0, n, IMAGES)]
 
 
 def as_hwnc(x: np.ndarray) -> np.ndarray:
@@ -25,12 +30,12 @@ def as_hwnc(x: np.ndarray) -> np.ndarray:
     if view.flags.c_contiguous:
         return view
     result = empty(view.shape, x.dtype)
+    chunks = chunks_of(len(x))
 
     def body(i: int) -> None:
-        s = slice(i * IMAGES, (i + 1) * IMAGES)
-        result[:, :, s] = view[:, :, s]
+        result[:, :, chunks[i]] = view[:, :, chunks[i]]
 
-    parallel_for(body, -(-len(x) // IMAGES))
+    parallel_for(body, len(chunks))
     return result
 
 
@@ -39,12 +44,12 @@ def contiguous(x: np.ndarray) -> np.ndarray:
     if x.flags.c_contiguous:
         return x
     result = empty(x.shape, x.dtype)
+    chunks = chunks_of(len(x))
 
     def body(i: int) -> None:
-        s = slice(i * IMAGES, (i + 1) * IMAGES)
-        result[s] = x[s]
+        result[chunks[i]] = x[chunks[i]]
 
-    parallel_for(body, -(-len(x) // IMAGES))
+    parallel_for(body, len(chunks))
     return result
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients, select
-from tinygrad_fm.ops.layout import as_hwnc
+from tinygrad_fm.ops.layout import as_hwnc, chunks_of
 from tinygrad_fm.ops.matmul import product
 from tinygrad_fm.ops.memory import empty, empty_like
 from tinygrad_fm.ops.parallel import parallel_for
@@ -90,14 +90,6 @@ class MaxPool2d(Function):
         parallel_for(body, len(chunks))
         top, left = self.window.padding
         return dx[:, :, top : top + self.x_shape[2], left : left + self.x_shape[3]]
-
-
-IMAGES = 16
-
-
-def chunks_of(n: int) -> list[slice]:
-    """A batch in chunks of images."""
-    return [slice(start, start + IMAGES) for start in range(0, n, IMAGES)]
 
 
 def padded_shape(shape: tuple[int, ...], window: Window, oh: int, ow: int) -> tuple[int, ...]:
