@@ -88,7 +88,7 @@ def without_dilation(node, g, right):
 
 def assign_index(node, g, right):
     dx = np.zeros(node.shape)
-    dx[node.index] = g
+    dx[node.view][node.picks] = g
     return dx
 
 
