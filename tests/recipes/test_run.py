@@ -17,6 +17,7 @@ from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
 from tinygrad_fm.recipes.features import load_extractor, save_weights, training_facts
 from tinygrad_fm.recipes.recipe import Recipe, one_cycle
 from tinygrad_fm.recipes.run import extractor_recipe, feature_loaders, loaders
+from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.train import evaluate
 
 # Small enough for a test: a network of 2, 3 and 4 channels that makes 8 features.
@@ -137,6 +138,22 @@ def test_pixels_are_normalised_by_the_training_images_which_alone_are_augmented(
     assert as_they_are.mean() == pytest.approx(0, abs=1e-5)
     assert as_they_are.std() == pytest.approx(1, abs=1e-5)
     assert (as_they_are != varied).any(axis=(1, 2, 3)).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("dataset", ["mnist", "fashion-mnist"])
+def test_garments_may_be_mirrored_but_digits_never(name, dataset):
+    """Also those that an extractor learns from; of each image the left half is white."""
+    recipe = RECIPES[name].changed(dataset=dataset)
+    recipe = recipe if recipe.extractor is None else extractor_recipe(recipe)
+    recipe = configured(recipe, {"augment": True})
+    images = np.zeros((200, 1, 28, 28), np.uint8)
+    images[..., :14] = 255
+    half = data.ArrayDataset(images, np.arange(200) % 10, tuple("0123456789"), dataset)
+    seen = pictures(loaders(recipe, half, half, seed=0)[0])
+    sides = seen[..., :14].sum(axis=(1, 2, 3)) - seen[..., 14:].sum(axis=(1, 2, 3))
+    asked = any(isinstance(t, data.RandomHorizontalFlip) for t in recipe.augment)
+    assert (sides < 0).any() == (asked and dataset != "mnist")
 
 
 # ---------------------------------------------------------------------------- features

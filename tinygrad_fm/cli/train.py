@@ -46,7 +46,8 @@ def add_commands(commands: Any) -> None:
     add(
         "--augment",
         action=argparse.BooleanOptionalAction,
-        help="vary the training images at random: mirrored and shifted, or as the recipe says",
+        help="vary the training images at random: mirrored (but for digits) and shifted, or as the "
+        "recipe says",
     )
     add("--out", type=Path, metavar="DIR", help="the run folder (default: under runs/)")
     add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")

@@ -34,7 +34,8 @@ class Recipe:
         step_schedule: (optimizer, steps) → a schedule stepped after every batch, or None.
         patience: training ends after so many epochs in a row without a better validation
             accuracy; None: after `epochs`.
-        augment: random transforms of the training images, before normalisation.
+        augment: random transforms of the training images, before normalisation; on "mnist" those
+            that mirror an image are left out, for a mirrored digit is none.
         validation_fraction: the share of the training set that is held out for validation.
         extractor: the recipe of a model whose `features(images)` are the inputs instead of images.
         published: the test accuracy that the source reports, if it does.

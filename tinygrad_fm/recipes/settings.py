@@ -30,7 +30,8 @@ def configured(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     Args:
         settings: any of "dataset" (a name), "epochs", "batch_size", "lr", "validation_fraction",
             "optimizer" (a name of OPTIMIZERS; without "lr" it takes its usual rate) and "augment"
-            (True: the recipe's own transforms, or else mirrored and shifted images; False: none).
+            (True: the recipe's own transforms, or else mirrored and shifted images; False: none;
+            digits are never mirrored).
 
     Raises:
         ValueError: an unknown setting, or a value that it cannot have.
