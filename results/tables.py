@@ -25,7 +25,9 @@ from tinygrad_fm.report import format_table
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results: built by results/tables.py -->", "<!-- end of results -->"
 # What a command does not say, and what a change of the recipe may have changed between two seeds.
-MUST_AGREE = ("dataset", "parameters", "batch_size", "lr")
+MUST_AGREE = ("dataset", "parameters", "batch_size", "lr", "validation_fraction")
+# What the first runs had in common, before their files said so.
+FIRST_RUNS = {"validation_fraction": 0.1}
 # Options of `train` that don't make it another experiment, each with its value.
 SAME_EXPERIMENT = re.compile(r" --(seed|threads|data-dir|extractor|out)[ =]('[^']*'|\S+)")
 
@@ -50,7 +52,7 @@ def experiments(folder: Path) -> list[list[Run]]:
     """
     found: dict[str, dict[int, Run]] = defaultdict(dict)
     for path in sorted(folder.glob("*.json")):
-        run = json.loads(path.read_text())
+        run = FIRST_RUNS | json.loads(path.read_text())
         seeds = found[experiment(run)]
         if run["seed"] in seeds:
             raise ValueError(
@@ -58,7 +60,7 @@ def experiments(folder: Path) -> list[list[Run]]:
                 f"{run['seed']}; keep one of the two"
             )
         for other in seeds.values():
-            if differ := [fact for fact in MUST_AGREE if run.get(fact) != other.get(fact)]:
+            if differ := [fact for fact in must_agree(run) if run.get(fact) != other.get(fact)]:
                 raise ValueError(
                     f"{path.name}: another seed of `{experiment(run)}` has other "
                     f"{', '.join(differ)}: the recipe has changed between the two; train the "
@@ -68,6 +70,12 @@ def experiments(folder: Path) -> list[list[Run]]:
     names = list(RECIPES)
     lists = [[seeds[seed] for seed in sorted(seeds)] for seeds in found.values()]
     return sorted(lists, key=lambda runs: names.index(runs[0]["recipe"]))
+
+
+def must_agree(run: Run) -> tuple[str, ...]:
+    """What all seeds of an experiment have in common: early stopping ends each in its own epoch."""
+    stops_early = RECIPES[run["recipe"]].patience is not None or " --patience" in run["command"]
+    return MUST_AGREE if stops_early else (*MUST_AGREE, "epochs")
 
 
 def experiment(run: Run) -> str:

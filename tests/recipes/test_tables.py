@@ -136,11 +136,30 @@ def test_the_same_run_twice_is_refused(write, build):
         build()
 
 
-def test_seeds_of_a_recipe_that_has_changed_between_them_are_refused(write, build):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parameters": 109387},
+        {"batch_size": 128},
+        {"lr": 0.01},
+        {"validation_fraction": 0.2},
+        {"epochs": 20},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_seeds_of_a_recipe_that_has_changed_between_them_are_refused(change, write, build):
     write("first", " --seed 0")
-    write("second", " --seed 1", seed=1, parameters=109387)
-    with pytest.raises(ValueError, match=r"second\.json: another seed of .* has other parameters"):
+    write("second", " --seed 1", seed=1, **change)
+    (fact,) = change
+    with pytest.raises(ValueError, match=rf"second\.json: another seed of .* has other {fact}:"):
         build()
+
+
+@pytest.mark.parametrize(("recipe", "option"), [("mlp-deep", ""), ("mlp", " --patience 5")])
+def test_seeds_that_early_stopping_ends_may_differ_in_epochs(recipe, option, write, build):
+    write("first", f"{option} --seed 0", recipe=recipe, epochs=40)
+    write("second", f"{option} --seed 1", recipe=recipe, seed=1, epochs=50)
+    assert table(build()[1])[0]["epochs: best / run"] == "20 / 45"
 
 
 @pytest.mark.parametrize(
