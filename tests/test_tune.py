@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import optuna
 import pytest
+import torch
 
 from tinygrad_fm import Tensor, manual_seed, tune
 from tinygrad_fm.cli import main
-from tinygrad_fm.optim import SGD
 from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.reference.models import BUILDERS
+from tinygrad_fm.runs import classify, open_run
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("one", "two")  # of workers
@@ -53,6 +58,39 @@ def test_three_trials_are_reported_and_a_second_call_adds_two(tmp_path, capsys):
     assert "has epochs 1, wanted 2" in capsys.readouterr().err
 
 
+def test_the_best_trials_settings_are_trained_and_the_run_is_used_like_any_other(tmp_path, capsys):
+    assert main([*TINY, "--trials", "2", "--out", str(tmp_path)]) == 0
+    file, out = tmp_path / "best.json", tmp_path / "run"
+    command = ["train", "mlp-1hidden", "--settings", str(file), "--out", str(out)]
+    told = f"to train with the best settings: tinygrad-fm {' '.join(command[:4])}\n"
+    assert capsys.readouterr().out.endswith(told)
+    best = max(rows(tmp_path), key=lambda row: float(row["validation_accuracy"]))
+    settings = json.loads(file.read_text())
+    assert settings == {
+        "dataset": "garments",
+        "epochs": 1,
+        "optimizer": best["optimizer"],
+        "lr": float(best[f"lr {best['optimizer']}"]),
+        "schedule": best["schedule"],
+        "hidden": int(best["hidden"]),
+    }
+    assert main(command) == 0
+    run = open_run(out)
+    # The same seed and the same settings: the very training of the trial.
+    assert run.metrics()["validation_accuracy"] == float(best["validation_accuracy"])
+    assert run.model().state_dict()["1.weight"].shape == (settings["hidden"], 784)
+    for use in (["evaluate"], ["report"], *(["export", "--to", t] for t in ("onnx", "torch"))):
+        assert main([use[0], str(out), *use[1:]]) == 0
+    assert f"hidden {settings['hidden']}" in (out / "report.html").read_text()
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(out / "mlp-1hidden.onnx")
+    (got,) = session.run(["probabilities"], {"images": images[:, np.newaxis]})
+    np.testing.assert_allclose(got, classify(run, images), rtol=1e-4, atol=1e-6)
+    twin = BUILDERS["mlp-1hidden"](hidden=settings["hidden"])
+    twin.load_state_dict(torch.load(out / "mlp-1hidden.pt", weights_only=True))
+
+
 def test_two_workers_share_a_storage(tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     command = [sys.executable, "-m", "tinygrad_fm", *TINY, "--storage", url, "--trials", "2"]
@@ -79,7 +117,8 @@ def test_two_workers_share_a_storage(tmp_path):
 def test_what_is_suggested_for_a_recipe_can_be_built(name):
     """Every width and dropout reaches the model, and everything else stays the recipe's."""
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
-    recipe = tune.suggest(trial, RECIPES[name])
+    settings = tune.suggest(trial, RECIPES[name])
+    recipe = configured(RECIPES[name], settings)
     manual_seed(0)
     model = recipe.build()
     images = Tensor(np.zeros((2, 1, 28, 28), np.float32))
@@ -96,16 +135,18 @@ def test_what_is_suggested_for_a_recipe_can_be_built(name):
     assert bool(rates) == bool(found)  # whatever has dropout has it searched
     assert rates <= found
     assert (recipe.augment, recipe.loss) == (RECIPES[name].augment, RECIPES[name].loss)
+    assert tune.suggest(optuna.trial.FixedTrial(trial.params), RECIPES[name]) == settings
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_a_rate_that_explodes_is_an_answer(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tune, "OPTIMIZERS", {"sgd": (SGD, 1e30, 1e31)})
+    monkeypatch.setattr(tune, "RATES", {"sgd": (1e30, 1e31)})
     assert main([*TINY, "--trials", "1", "--out", str(tmp_path)]) == 0
     assert [(row["state"], row["validation_accuracy"]) for row in rows(tmp_path)] == [
         ("pruned", "")
     ]
     assert not (tmp_path / "trials.png").exists()
+    assert not (tmp_path / "best.json").exists()
     output = capsys.readouterr().out
     assert "pruned" in output
     assert "picture" not in output  # there is none

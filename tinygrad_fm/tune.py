@@ -12,11 +12,9 @@ https://arxiv.org/abs/1907.10902.
 from __future__ import annotations
 
 import csv
-import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,32 +22,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_fm import data
-from tinygrad_fm.nn import Parameter
-from tinygrad_fm.optim import SGD, Adam, AdamW, Optimizer
-from tinygrad_fm.optim.lr_scheduler import CosineAnnealingLR
 from tinygrad_fm.recipes import Recipe
-from tinygrad_fm.recipes.recipe import one_cycle
 from tinygrad_fm.recipes.run import Datasets, prepare
+from tinygrad_fm.recipes.settings import SCHEDULES, WIDTHS, architecture, configured
 from tinygrad_fm.report import Trial, format_settings, plot_trials
+from tinygrad_fm.runs.files import write_json
 from tinygrad_fm.train import History, NonFiniteLossError
 
 if TYPE_CHECKING:
     import optuna
 
-Factory = Callable[[Iterable[Parameter], float], Optimizer]
-
-# Each with the range of learning rates that is searched: their steps differ in size.
-OPTIMIZERS: dict[str, tuple[Factory, float, float]] = {
-    "sgd": (lambda p, lr: SGD(p, lr, momentum=0.9, weight_decay=1e-4), 1e-3, 2e-1),
-    "adam": (lambda p, lr: Adam(p, lr), 1e-4, 1e-2),
-    "adamw": (lambda p, lr: AdamW(p, lr, weight_decay=0.05), 1e-4, 1e-2),
-}
-SCHEDULES: dict[str, dict[str, Any]] = {
-    "constant": {},
-    "cosine": {"schedule": lambda optimizer, epochs: CosineAnnealingLR(optimizer, epochs)},
-    "one-cycle": {"step_schedule": one_cycle},
-}
-WIDTHS = ("hidden", "channels")  # arguments of a recipe's `build`: from half to twice its own
+# The optimizers that are tried, and the learning rates of each: their steps differ in size.
+RATES = {"sgd": (1e-3, 2e-1), "adam": (1e-4, 1e-2), "adamw": (1e-4, 1e-2)}
+BEST = "best.json"
 
 
 class TuneError(RuntimeError):
@@ -70,7 +55,8 @@ def search(
 
     Args:
         recipe: with its data set and epochs, see `Recipe.changed`.
-        out: folder for trials.csv, trials.png and, without `storage`, the database trials.db.
+        out: folder for trials.csv, trials.png, best.json (the settings of the best complete trial,
+            for `configured`) and, without `storage`, the database trials.db.
         trials: how many this call adds; each of several workers adds its own.
         storage: the URL of a database, such as "postgresql://host/name".
         study: the search's name in the storage; by default the recipe's and the data set's.
@@ -104,46 +90,31 @@ def search(
         # of the first would repeat its trials.
         mixed = np.random.SeedSequence([seed, trial.number]).generate_state(1)
         trial.study.sampler = optuna.samplers.TPESampler(seed=int(mixed[0]), multivariate=False)
-        return _accuracy(trial, suggest(trial, recipe), datasets, seed)
+        tried = configured(recipe, suggest(trial, recipe))
+        return _accuracy(trial, tried, datasets, seed)
 
     found.optimize(objective, trials, callbacks=[_tell])
-    all_trials = found.get_trials()
-    made = [_trial(frozen) for frozen in all_trials]
-    logarithmic = {
-        name
-        for frozen in all_trials
-        for name, distribution in frozen.distributions.items()
-        if getattr(distribution, "log", False)
-    }
-    write_csv(made, out / "trials.csv")
-    if any(trial.state == "complete" for trial in made):
-        plot_trials(made, out / "trials.png", logarithmic)
-    return made
+    return _write(found.get_trials(), recipe, out)
 
 
-def suggest(trial: optuna.Trial, recipe: Recipe) -> Recipe:
-    """The recipe with the settings that this trial shall try.
+def suggest(trial: optuna.trial.BaseTrial, recipe: Recipe) -> dict[str, Any]:
+    """The settings that this trial shall try, or has tried, as `configured` takes them.
 
-    Optimizer, learning rate and schedule; of the arguments of `recipe.build` the widths (`hidden`,
-    `channels`) and everything called dropout.
+    Optimizer, learning rate and schedule, and of the recipe's `architecture` everything.
     """
-    name = trial.suggest_categorical("optimizer", list(OPTIMIZERS))
-    optimizer, low, high = OPTIMIZERS[name]
-    lr = trial.suggest_float(f"lr {name}", low, high, log=True)
-    schedule = SCHEDULES[trial.suggest_categorical("schedule", list(SCHEDULES))]
-    chosen: dict[str, Any] = {}
-    for argument, parameter in inspect.signature(recipe.build).parameters.items():
+    name = trial.suggest_categorical("optimizer", list(RATES))
+    low, high = RATES[name]
+    settings: dict[str, Any] = {
+        "optimizer": name,
+        "lr": trial.suggest_float(f"lr {name}", low, high, log=True),
+        "schedule": trial.suggest_categorical("schedule", list(SCHEDULES)),
+    }
+    for argument, usual in architecture(recipe).items():
         if argument in WIDTHS:
-            chosen[argument] = _suggest_widths(trial, argument, parameter.default)
-        elif argument.endswith("dropout"):
-            chosen[argument] = trial.suggest_float(argument.replace("_", " "), 0, 0.6)
-    return replace(
-        recipe,
-        build=partial(recipe.build, **chosen),
-        optimizer=optimizer,
-        lr=lr,
-        **{"schedule": None, "step_schedule": None, **schedule},
-    )
+            settings[argument] = _suggest_widths(trial, argument, usual)
+        else:
+            settings[argument] = trial.suggest_float(argument.replace("_", " "), 0, 0.6)
+    return settings
 
 
 def write_csv(trials: Sequence[Trial], path: Path) -> None:
@@ -161,7 +132,7 @@ def write_csv(trials: Sequence[Trial], path: Path) -> None:
 
 
 def _suggest_widths(
-    trial: optuna.Trial, name: str, usual: int | tuple[int, ...]
+    trial: optuna.trial.BaseTrial, name: str, usual: int | tuple[int, ...]
 ) -> int | tuple[int, ...]:
     """From half to twice the usual, in steps of an eighth of it: one layer's, or each layer's."""
     if isinstance(usual, int):
@@ -187,6 +158,25 @@ def _accuracy(trial: optuna.Trial, recipe: Recipe, datasets: Datasets, seed: int
     except NonFiniteLossError as error:  # too large a learning rate is an answer, not a failure
         raise optuna.TrialPruned from error
     return float(history["val_accuracy"].max())
+
+
+def _write(found: Sequence[optuna.trial.FrozenTrial], recipe: Recipe, out: Path) -> list[Trial]:
+    """The table, the picture and the best settings, as far as there are any."""
+    made = [_trial(frozen) for frozen in found]
+    write_csv(made, out / "trials.csv")
+    complete = [frozen for frozen in found if frozen.state.name == "COMPLETE"]
+    if complete:
+        logarithmic = {
+            name
+            for frozen in found
+            for name, distribution in frozen.distributions.items()
+            if getattr(distribution, "log", False)
+        }
+        plot_trials(made, out / "trials.png", logarithmic)
+        best = max(complete, key=lambda frozen: frozen.value or 0.0)
+        searched = {"dataset": recipe.dataset, "epochs": recipe.epochs}
+        write_json(out / BEST, searched | suggest(best, recipe))
+    return made
 
 
 def _tell(study: optuna.Study, frozen: optuna.trial.FrozenTrial) -> None:

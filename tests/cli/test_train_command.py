@@ -73,6 +73,40 @@ def test_trains_with_the_settings_that_are_given(tmp_path, capsys):
     assert "is complete: test accuracy" in capsys.readouterr().out
 
 
+def test_options_win_over_the_file_of_settings(tmp_path):
+    file, out = tmp_path / "settings.json", tmp_path / "run"
+    settings = SETTINGS | {"optimizer": "sgd", "lr": 0.1, "schedule": "cosine", "hidden": 5}
+    file.write_text(json.dumps(settings))
+    options = ["--epochs", 50, "--optimizer", "adam", "--schedule", "constant", "--patience", 1]
+    assert train("mlp-1hidden", "--settings", file, *options, "--out", out) == 0
+    saved = open_run(out)
+    assert saved.config["settings"] == {
+        "dataset": "garments",
+        "epochs": 50,
+        "optimizer": "adam",  # with its usual rate: the file's is one for SGD
+        "schedule": "constant",
+        "patience": 1,
+        "hidden": 5,
+    }
+    assert saved.recipe.lr == 1e-3
+    assert len(saved.history()) < 50  # it did not get better twice
+    assert saved.model().state_dict()["1.weight"].shape == (5, 784)
+
+
+def test_a_file_that_holds_no_settings(tmp_path, capsys):
+    file = tmp_path / "settings.json"
+    assert "settings.json cannot be read: No such file" in failure(
+        capsys, "mlp", "--settings", file
+    )
+    file.write_text("[1]")
+    assert "holds a JSON list, wanted an object" in failure(capsys, "mlp", "--settings", file)
+    file.write_text('{"channels": [3, 4]}')
+    with pytest.raises(SystemExit) as ended:
+        train("mlp", "--settings", file)
+    assert ended.value.code == 2
+    assert "unknown setting 'channels'" in capsys.readouterr().err
+
+
 def test_a_model_on_features_brings_its_extractor(tmp_path, capsys):
     out = tmp_path / "run"
     assert train("features-mlp", "--dataset", "garments", "--epochs", 1, "--out", out) == 0
@@ -116,6 +150,7 @@ def test_an_imported_model_is_trained_from_its_weights(begun):
         (["mlp", "--colour"], "unrecognized arguments: --colour"),
         (["features-mlp", "--augment"], "trained on features, which cannot be augmented"),
         (["mlp", "--resume", "here", "--lr", "1"], "run's own settings: leave out --lr"),
+        (["mlp", "--resume", "here", "--settings", "x"], "own settings: leave out --settings"),
     ],
 )
 def test_bad_usage_exits_with_2(arguments, message, capsys):

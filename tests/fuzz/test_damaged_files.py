@@ -181,7 +181,7 @@ TARGETS = {
     "weights": Target(
         weights,
         mutations.damaged_safetensors,
-        lambda path: read_weights(path, "mlp-1hidden"),
+        lambda path: read_weights(path, RECIPES["mlp-1hidden"]),
         RunError,
     ),
     "extractor": Target(

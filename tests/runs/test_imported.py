@@ -42,6 +42,15 @@ def test_an_imported_run_computes_what_pytorch_does_and_can_be_opened(weights, t
     assert (run.path / INITIAL).exists()  # where training begins
 
 
+def test_weights_of_other_widths_are_imported_with_their_settings(tmp_path):
+    file = tmp_path / "weights.safetensors"
+    save_file(mlp_1hidden(hidden=5).state_dict(), file)
+    with pytest.raises(RunError, match=r"has the shape \(5, 784\), wanted \(128, 784\)"):
+        import_weights(file, "mlp-1hidden", GARMENTS, out=tmp_path / "run")
+    made = import_weights(file, "mlp-1hidden", GARMENTS | {"hidden": 5}, out=tmp_path / "run")
+    assert open_run(made.path).model().state_dict()["1.weight"].shape == (5, 784)
+
+
 @pytest.mark.parametrize("name", [INITIAL, MODEL])
 def test_an_import_that_ends_half_way_leaves_no_run(weights, tmp_path, name):
     """It would train without the weights. Linux's /dev/full is a disk without room."""

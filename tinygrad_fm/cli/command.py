@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.runs.files import read_json
 
 
 class CommandError(RuntimeError):
@@ -60,6 +64,37 @@ def add_extractor(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="of features-mlp: the model.safetensors of a trained cnn-5conv",
     )
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """The option --settings."""
+    command.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="JSON, such as the best.json of `tune`; other options win over it",
+    )
+
+
+def settings(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """What is changed about the recipe: by the file of --settings, then by the options `names`.
+
+    Settings that the recipe cannot have end the program as bad usage.
+
+    Raises:
+        RunError: the file cannot be read, or is no JSON object.
+    """
+    changed = {} if options.settings is None else read_json(options.settings)
+    given = {name: getattr(options, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "optimizer" in given:
+        changed.pop("lr", None)  # a rate for the file's optimizer is none for another
+    changed |= given
+    try:
+        configured(RECIPES[options.recipe], changed)
+    except ValueError as error:
+        options.bad_usage(str(error))
+    return changed
 
 
 def positive(text: str) -> int:

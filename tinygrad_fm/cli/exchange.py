@@ -12,9 +12,11 @@ from tinygrad_fm.cli.command import (
     add_data_dir,
     add_extractor,
     add_run,
+    add_settings,
     natural,
     positive,
     rate,
+    settings,
 )
 from tinygrad_fm.export import FORMATS, export
 from tinygrad_fm.recipes import RECIPES
@@ -60,6 +62,7 @@ def add_commands(commands: Any) -> None:
     add("--batch-size", type=positive, metavar="N")
     add("--lr", type=rate, metavar="RATE", help="learning rate of further training")
     add("--seed", type=natural, metavar="N", default=0, help="of further training (default: 0)")
+    add_settings(command)
     add_extractor(command)
 
 
@@ -70,11 +73,10 @@ def export_run(options: argparse.Namespace) -> None:
 
 def import_file(options: argparse.Namespace) -> None:
     """Make the run, and say what can be done with it."""
-    given = {name: getattr(options, name) for name in SETTINGS}
     run = import_weights(
         options.file,
         options.recipe,
-        {name: value for name, value in given.items() if value is not None},
+        settings(options, SETTINGS),
         seed=options.seed,
         data_dir=options.data_dir,
         extractor=options.extractor,

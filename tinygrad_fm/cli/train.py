@@ -11,18 +11,29 @@ from tinygrad_fm.cli.command import (
     add_command,
     add_data_dir,
     add_extractor,
+    add_settings,
     natural,
     positive,
     rate,
+    settings,
 )
 from tinygrad_fm.demo import table
 from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.settings import DATASETS, OPTIMIZERS, configured
+from tinygrad_fm.recipes.settings import DATASETS, OPTIMIZERS, SCHEDULES
 from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
 from tinygrad_fm.runs.folder import resume_command
 
-SETTINGS = ("dataset", "epochs", "batch_size", "lr", "optimizer", "augment")
+SETTINGS = (
+    "dataset",
+    "epochs",
+    "batch_size",
+    "lr",
+    "optimizer",
+    "schedule",
+    "patience",
+    "augment",
+)
 
 
 def add_commands(commands: Any) -> None:
@@ -41,6 +52,13 @@ def add_commands(commands: Any) -> None:
     add("--batch-size", type=positive, metavar="N")
     add("--lr", type=rate, metavar="RATE", help="learning rate")
     add("--optimizer", choices=OPTIMIZERS, help="with its usual rate, unless --lr is given")
+    add("--schedule", choices=SCHEDULES, help="of the learning rate")
+    add(
+        "--patience",
+        type=positive,
+        metavar="N",
+        help="end after N epochs in a row without a better validation accuracy",
+    )
     add("--seed", type=natural, metavar="N", help="of everything that is random (default: 0)")
     add("--threads", type=positive, metavar="N", help="by default one for each core")
     add(
@@ -49,6 +67,7 @@ def add_commands(commands: Any) -> None:
         help="vary the training images at random: mirrored (but for digits) and shifted, or as the "
         "recipe says",
     )
+    add_settings(command)
     add("--out", type=Path, metavar="DIR", help="the run folder (default: under runs/)")
     add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
     add_extractor(command)
@@ -74,15 +93,9 @@ def start(options: argparse.Namespace) -> SavedRun:
     """A new run with the settings that were given."""
     if options.recipe is None:
         options.bad_usage("give a RECIPE (`tinygrad-fm list` shows them), or --resume RUN")
-    given = {name: getattr(options, name) for name in SETTINGS}
-    settings = {name: value for name, value in given.items() if value is not None}
-    try:
-        configured(RECIPES[options.recipe], settings)
-    except ValueError as error:
-        options.bad_usage(str(error))
     return begin(
         options.recipe,
-        settings,
+        settings(options, SETTINGS),
         seed=options.seed or 0,
         data_dir=options.data_dir,
         extractor=options.extractor,
@@ -92,7 +105,7 @@ def start(options: argparse.Namespace) -> SavedRun:
 
 def resume(options: argparse.Namespace) -> SavedRun:
     """The run that was interrupted, which has settings of its own."""
-    fixed = (*SETTINGS, "seed", "extractor", "out")
+    fixed = (*SETTINGS, "settings", "seed", "extractor", "out")
     given = [f"--{name.replace('_', '-')}" for name in fixed if getattr(options, name) is not None]
     if given:
         options.bad_usage(f"--resume goes on with the run's own settings: leave out {given[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tinygrad_fm.cli.command import add_command, add_data_dir, natural, positive
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import DATASETS
 from tinygrad_fm.report import format_trials
-from tinygrad_fm.tune import search
+from tinygrad_fm.tune import BEST, search
 
 
 def add_commands(commands: Any) -> None:
@@ -48,3 +49,6 @@ def tune(options: argparse.Namespace) -> None:
     )
     print(format_trials(trials))
     print(f"\nThe trials are in {out}/")
+    if (out / BEST).exists():
+        best = shlex.join(["tinygrad-fm", "train", recipe.name, "--settings", str(out / BEST)])
+        print(f"  to train with the best settings: {best}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tinygrad_fm.data import RandomCrop, RandomHorizontalFlip
 from tinygrad_fm.nn import Parameter
 from tinygrad_fm.optim import SGD, Adam, AdamW, Optimizer, RMSprop
-from tinygrad_fm.recipes.recipe import Recipe
+from tinygrad_fm.optim.lr_scheduler import CosineAnnealingLR
+from tinygrad_fm.recipes.recipe import Recipe, one_cycle
 
 DATASETS = ("fashion-mnist", "mnist", "garments")
 MakeOptimizer = Callable[[Iterable[Parameter], float], Optimizer]
@@ -21,7 +25,17 @@ OPTIMIZERS: dict[str, tuple[MakeOptimizer, float]] = {
     "adamw": (lambda parameters, lr: AdamW(parameters, lr), 1e-3),
     "rmsprop": (lambda parameters, lr: RMSprop(parameters, lr), 1e-3),
 }
+# Each sets both fields of a recipe, so that none of its own schedule is left.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {"schedule": None, "step_schedule": None},
+    "cosine": {
+        "schedule": lambda optimizer, epochs: CosineAnnealingLR(optimizer, epochs),
+        "step_schedule": None,
+    },
+    "one-cycle": {"schedule": None, "step_schedule": one_cycle},
+}
 AUGMENTATION = (RandomCrop(28, padding=2), RandomHorizontalFlip())
+WIDTHS = ("hidden", "channels")
 
 
 def configured(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -29,29 +43,68 @@ def configured(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
     Args:
         settings: any of "dataset" (a name), "epochs", "batch_size", "lr", "validation_fraction",
-            "optimizer" (a name of OPTIMIZERS; without "lr" it takes its usual rate) and "augment"
-            (True: the recipe's own transforms, or else mirrored and shifted images; False: none;
-            digits are never mirrored).
+            "optimizer" (a name of OPTIMIZERS; without "lr" it takes its usual rate), "schedule" (a
+            name of SCHEDULES), "patience" (epochs, see `Recipe`), "augment" (True: the recipe's own
+            transforms, or else mirrored and shifted images; False: none; digits are never
+            mirrored), and what `architecture` finds: [96, 32] for "hidden" of `mlp`, say.
 
     Raises:
         ValueError: an unknown setting, or a value that it cannot have.
     """
-    for name, value in settings.items():
-        if name not in CHECKS:
-            raise ValueError(f"unknown setting {name!r}; choose from {', '.join(CHECKS)}")
-        if not CHECKS[name](value):
-            raise ValueError(f"the setting {name} cannot be {value!r}")
+    _check(recipe, settings)
     changes = dict(settings)
     if "optimizer" in changes:
         changes["optimizer"], usual_lr = OPTIMIZERS[changes["optimizer"]]
         changes.setdefault("lr", usual_lr)
+    if "schedule" in changes:
+        changes |= SCHEDULES[changes["schedule"]]
     if "augment" in changes:
-        if recipe.extractor is not None:
-            raise ValueError(
-                f"{recipe.name} is trained on features, which cannot be augmented; leave it out"
-            )
         changes["augment"] = (recipe.augment or AUGMENTATION) if changes["augment"] else ()
-    return recipe.changed(**changes)
+    if sizes := {name: changes.pop(name) for name in architecture(recipe) if name in changes}:
+        changes["build"] = partial(recipe.build, **sizes)
+        told = ", ".join(f"{name} {value}" for name, value in sizes.items())
+        changes["summary"] = f"{recipe.summary}; here with {told}"
+    return replace(recipe, **changes)
+
+
+def architecture(recipe: Recipe) -> dict[str, Any]:
+    """What can be changed about the recipe's model, with the recipe's own values.
+
+    These are the arguments of `recipe.build` that are widths ("hidden": 128, or "channels": (32,
+    64) with one for each layer), and rates of dropout.
+    """
+    arguments = inspect.signature(recipe.build).parameters
+    return {
+        name: argument.default
+        for name, argument in arguments.items()
+        if name in WIDTHS or name.endswith("dropout")
+    }
+
+
+def _check(recipe: Recipe, settings: Mapping[str, Any]) -> None:
+    own = architecture(recipe)
+    for name, value in settings.items():
+        if name not in CHECKS and name not in own:
+            known = ", ".join([*CHECKS, *own])
+            raise ValueError(f"unknown setting {name!r}; choose from {known}")
+        if name in CHECKS and not CHECKS[name](value):
+            raise ValueError(f"the setting {name} cannot be {value!r}")
+        if name in own and not _alike(value, own[name]):
+            raise ValueError(
+                f"the setting {name} of {recipe.name} cannot be {value!r}; its own is {own[name]}"
+            )
+    if "augment" in settings and recipe.extractor is not None:
+        raise ValueError(
+            f"{recipe.name} is trained on features, which cannot be augmented; leave it out"
+        )
+
+
+def _alike(value: Any, own: Any) -> bool:
+    """Whether a value can take the place of the recipe's own: widths, or a rate of dropout."""
+    if isinstance(own, tuple):
+        right_length = isinstance(value, list | tuple) and len(value) == len(own)
+        return right_length and all(map(_whole, value))
+    return _whole(value) if isinstance(own, int) else _dropout(value)
 
 
 def _whole(value: Any) -> bool:
@@ -62,12 +115,18 @@ def _rate(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
+def _dropout(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
 CHECKS: dict[str, Callable[[Any], bool]] = {
     "dataset": lambda value: isinstance(value, str) and value in DATASETS,
     "epochs": _whole,
     "batch_size": _whole,
     "lr": _rate,
     "optimizer": lambda value: isinstance(value, str) and value in OPTIMIZERS,
+    "schedule": lambda value: isinstance(value, str) and value in SCHEDULES,
+    "patience": _whole,
     "augment": lambda value: isinstance(value, bool),
     "validation_fraction": lambda value: isinstance(value, float) and 0 < value < 1,
 }

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.nn import Module
-from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm.recipes import RECIPES, Recipe
+from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.runs.files import RunError, read_arrays
 from tinygrad_fm.runs.folder import SavedRun
 from tinygrad_fm.runs.training import begin
@@ -40,15 +41,15 @@ def import_weights(
     Raises:
         RunError: no safetensors file, or one whose names, shapes, types or numbers are not those
             of the recipe's model.
-        DataUnavailable, ExtractorError, OSError: see `begin`.
+        DataUnavailable, ExtractorError, OSError, ValueError: see `begin`.
     """
-    recipe = RECIPES[name]
+    recipe = configured(RECIPES[name], settings)
     if recipe.extractor is not None and extractor is None:
         raise RunError(
             f"{name} sees features, not images: it needs the weights of its extractor as well; "
             f"give the model.safetensors of a trained {recipe.extractor.name}"
         )
-    model = read_weights(file, name)
+    model = read_weights(file, recipe)
     return begin(
         name,
         settings,
@@ -60,7 +61,7 @@ def import_weights(
     )
 
 
-def read_weights(file: str | Path, name: str) -> Module:
+def read_weights(file: str | Path, recipe: Recipe) -> Module:
     """A recipe's model with the weights of a safetensors file.
 
     Half and double precision become single.
@@ -69,11 +70,11 @@ def read_weights(file: str | Path, name: str) -> Module:
         RunError: see `import_weights`.
     """
     arrays, _ = read_arrays(Path(file))
-    model = RECIPES[name].build()
+    model = recipe.build()
     problems = _problems(arrays, model.state_dict())
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise RunError(f"{file} does not fit {name}: {'; '.join(problems[:SHOWN])}{more}")
+        raise RunError(f"{file} does not fit {recipe.name}: {'; '.join(problems[:SHOWN])}{more}")
     model.load_state_dict(arrays)
     return model
 
