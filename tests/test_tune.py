@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 from tinygrad_fm import Tensor, manual_seed, tune
 from tinygrad_fm.cli import main
+from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.reference.models import BUILDERS
@@ -150,6 +152,29 @@ def test_a_rate_that_explodes_is_an_answer(tmp_path, monkeypatch, capsys):
     output = capsys.readouterr().out
     assert "pruned" in output
     assert "picture" not in output  # there is none
+
+
+def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    recipe, built = RECIPES["mlp-1hidden"], []
+
+    def build(hidden: int = 8) -> Module:
+        built.append(hidden)
+        if len(built) == 2:
+            raise KeyboardInterrupt
+        return recipe.build(hidden=hidden)
+
+    monkeypatch.setitem(RECIPES, "mlp-1hidden", recipe.changed(build=build))
+    arguments = [*TINY, "--trials", "3", "--seed", "0", "--out", str(tmp_path / "a search")]
+    assert main(arguments) == 130
+    out, errors = capsys.readouterr()
+    command = f"{' '.join(['tinygrad-fm', *arguments[:-1]])} '{arguments[-1]}'"
+    hint = f"What was saved is whole. Go on with:\n  {command}\n"
+    assert (out, errors) == ("", f"tinygrad-fm: interrupted\n{hint}")
+    assert [row["state"] for row in rows(tmp_path / "a search")] == ["complete", "failed"]
+    assert json.loads((tmp_path / "a search" / "best.json").read_text())["hidden"] == built[0]
+    assert (tmp_path / "a search" / "trials.png").exists()
+    assert main(shlex.split(command)[1:]) == 0
+    assert len(rows(tmp_path / "a search")) == 5
 
 
 def test_without_optuna_the_command_says_how_to_get_it(tmp_path, monkeypatch, capsys):

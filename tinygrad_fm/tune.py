@@ -93,8 +93,11 @@ def search(
         tried = configured(recipe, suggest(trial, recipe))
         return _accuracy(trial, tried, datasets, seed)
 
-    found.optimize(objective, trials, callbacks=[_tell])
-    return _write(found.get_trials(), recipe, out)
+    try:
+        found.optimize(objective, trials, callbacks=[_tell])
+    finally:  # also of a search that is interrupted
+        made = _write(found.get_trials(), recipe, out)
+    return made
 
 
 def suggest(trial: optuna.trial.BaseTrial, recipe: Recipe) -> dict[str, Any]:
@@ -206,7 +209,8 @@ def _require_optuna() -> None:
         raise TuneError(
             "a search needs optuna, which is not installed: python -m pip install 'optuna>=4'"
         ) from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # we tell of the trials ourselves
+    # We tell of the trials ourselves; its warning about one that Ctrl-C ends is a whole traceback.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def _open(url: str, name: str, recipe: Recipe, seed: int) -> optuna.Study:

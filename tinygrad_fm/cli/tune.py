@@ -38,6 +38,7 @@ def tune(options: argparse.Namespace) -> None:
     """Search, then print the table of trials."""
     recipe = RECIPES[options.recipe].changed(dataset=options.dataset, epochs=options.epochs)
     out = options.out or Path("out") / f"tune-{recipe.name}-{recipe.dataset}"
+    options.go_on = same_search(options, out)
     trials = search(
         recipe,
         out,
@@ -52,3 +53,13 @@ def tune(options: argparse.Namespace) -> None:
     if (out / BEST).exists():
         best = shlex.join(["tinygrad-fm", "train", recipe.name, "--settings", str(out / BEST)])
         print(f"  to train with the best settings: {best}")
+
+
+def same_search(options: argparse.Namespace, out: Path) -> str:
+    """What to type to add trials to the search."""
+    words = ["tinygrad-fm", "tune", options.recipe]
+    for name in ("dataset", "data_dir", "epochs", "trials", "storage", "study", "seed"):
+        value = getattr(options, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--out", str(out)])
