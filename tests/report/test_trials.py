@@ -52,6 +52,12 @@ def test_the_line_climbs_to_the_best_and_every_measured_trial_is_a_dot(tmp_path)
     assert drawn[x, y] == (PALE, "v")
 
 
+def test_trials_that_have_not_come_to_an_end_are_not_drawn_as_given_up():
+    others = [Trial(5, "running", 3, 0.86, {"hidden": 5}), Trial(6, "failed", 3, 0.86, {})]
+    drawn, expected = plot_trials(TRIALS + others).axes, plot_trials(TRIALS).axes
+    assert [dots(axes) for axes in drawn] == [dots(axes) for axes in expected]
+
+
 def test_each_parameter_has_a_panel_and_alternatives_stand_together():
     _, *panels = plot_trials(TRIALS, logarithmic=["lr adam", "lr sgd"]).axes
     names = [axes.get_title(loc="left") for axes in panels]

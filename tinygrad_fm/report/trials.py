@@ -25,7 +25,8 @@ class Trial:
     """One trial of a search.
 
     Attributes:
-        state: "complete", "pruned" (given up early), "running" or "failed".
+        state: "complete", "pruned" (given up early), "running" or "failed" (ended by something
+            from outside).
         epochs: how many were trained.
         accuracy: the best on the validation set, in 0..1; None if none was measured.
         parameters: what was tried, numbers or words, by name.
@@ -77,14 +78,15 @@ def plot_trials(
     Trials that were given up early are pale. Triangles stand for what lies below the picture.
 
     Args:
-        trials: in any order; those without an accuracy are left out.
+        trials: in any order; those without an accuracy, running ones and failed ones are left out.
         path: where to save the picture; None draws only.
         logarithmic: parameters drawn on a logarithmic axis.
 
     Raises:
         ValueError: no trial is complete.
     """
-    measured = sorted((t for t in trials if t.accuracy is not None), key=lambda t: t.number)
+    ended = (t for t in trials if t.state in ("complete", "pruned") and t.accuracy is not None)
+    measured = sorted(ended, key=lambda t: t.number)
     if not any(t.state == "complete" for t in measured):
         raise ValueError(f"nothing to draw: none of {len(trials)} trials is complete")
     names = _parameters(measured)
