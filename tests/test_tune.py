@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +154,32 @@ def test_a_rate_that_explodes_is_an_answer(tmp_path, monkeypatch, capsys):
     output = capsys.readouterr().out
     assert "pruned" in output
     assert "picture" not in output  # there is none
+
+
+def test_the_trial_of_a_killed_worker_fails_when_another_begins(tmp_path):
+    database = tmp_path / "trials.db"
+    arguments = [*TINY, "--trials", "1", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
+    killed = optuna.load_study(study_name="mlp-1hidden-garments", storage=storage).ask()
+    storage.record_heartbeat(killed._trial_id)
+    assert main(arguments) == 0
+    assert [row["state"] for row in rows(tmp_path)] == ["complete", "running", "complete"]
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00.000000'")
+    assert main(arguments) == 0
+    states = [row["state"] for row in rows(tmp_path)]
+    assert states == ["complete", "failed", "complete", "complete"]
+
+
+def test_the_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / "tf 4?x#%41 {y} ü"
+    for count in (1, 2):
+        assert main([*TINY, "--trials", "1", "--out", str(folder)]) == 0
+        assert len(rows(folder)) == count
+    names = {"best.json", "trials.csv", "trials.db", "trials.png"}
+    assert {file.name for file in folder.iterdir()} == names
+    assert [file.name for file in tmp_path.iterdir()] == [folder.name]
 
 
 def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):

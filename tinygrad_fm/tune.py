@@ -12,9 +12,11 @@ https://arxiv.org/abs/1907.10902.
 from __future__ import annotations
 
 import csv
+import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,8 +84,8 @@ def search(
         )
     datasets = data.load(recipe.dataset, data_dir)
     out.mkdir(parents=True, exist_ok=True)
-    url = storage or f"sqlite:///{out / 'trials.db'}"
-    found = _open(url, study or f"{recipe.name}-{recipe.dataset}", recipe, seed)
+    name = study or f"{recipe.name}-{recipe.dataset}"
+    found = _open(partial(_storage, storage, out), name, recipe, seed)
 
     def objective(trial: optuna.Trial) -> float:
         # A sampler for each trial: a resumed search, or a second worker, that began with the seed
@@ -213,9 +215,29 @@ def _require_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _open(url: str, name: str, recipe: Recipe, seed: int) -> optuna.Study:
+def _storage(url: str | None, out: Path) -> optuna.storages.RDBStorage:
+    """The database of that URL, or else trials.db in the folder `out`.
+
+    Workers give a sign of life once a minute. The trial of one that was killed fails when another
+    trial begins two minutes later.
+    """
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        connect = partial(optuna.storages.RDBStorage, heartbeat_interval=60)
+        if url is not None:
+            return connect(url)
+        # The folder's name may have signs that a URL gives a meaning to, so it is in none.
+        file = partial(sqlite3.connect, out / "trials.db", check_same_thread=False)
+        return connect("sqlite:///trials.db", engine_kwargs={"creator": file})
+
+
+def _open(
+    storage: Callable[[], optuna.storages.RDBStorage], name: str, recipe: Recipe, seed: int
+) -> optuna.Study:
     """The study of that name, new or with the trials that it has already."""
-    study = _create(url, name, epochs=recipe.epochs)
+    study = _create(storage, name, epochs=recipe.epochs)
     facts = {
         "recipe": recipe.name,
         "dataset": recipe.dataset,
@@ -237,7 +259,9 @@ def _open(url: str, name: str, recipe: Recipe, seed: int) -> optuna.Study:
     return study
 
 
-def _create(url: str, name: str, epochs: int) -> optuna.Study:
+def _create(
+    storage: Callable[[], optuna.storages.RDBStorage], name: str, epochs: int
+) -> optuna.Study:
     """optuna's `create_study`, more patient."""
     import optuna
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -248,7 +272,7 @@ def _create(url: str, name: str, epochs: int) -> optuna.Study:
     reason: Exception
     for pause in (0.3, 1.0, 3.0, 0.0):
         try:
-            return create(storage=url, study_name=name)
+            return create(storage=storage(), study_name=name)
         except (SQLAlchemyError, ImportError, RuntimeError) as error:  # URL, driver, version, …
             reason = error
         if not isinstance(reason, DBAPIError):
