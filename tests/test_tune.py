@@ -142,6 +142,19 @@ def test_what_is_suggested_for_a_recipe_can_be_built(name):
     assert tune.suggest(optuna.trial.FixedTrial(trial.params), RECIPES[name]) == settings
 
 
+@pytest.mark.parametrize(("epochs", "first"), [(2, 2), (5, 4), (10, 6)])
+def test_trials_are_given_up_in_the_second_half_of_their_epochs_only(epochs, first):
+    study = optuna.create_study(direction="maximize", pruner=tune.pruner(epochs))
+    for accuracy in (0.9, 0.9, 0.9, 0.9, 0.9, 0.1):
+        trial = study.ask()
+        given_up = []
+        for epoch in range(1, epochs + 1):
+            trial.report(accuracy, epoch)
+            given_up += [epoch] if trial.should_prune() else []
+        study.tell(trial, accuracy)
+    assert given_up == list(range(first, epochs + 1))
+
+
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_a_rate_that_explodes_is_an_answer(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tune, "RATES", {"sgd": (1e30, 1e31)})

@@ -122,6 +122,18 @@ def suggest(trial: optuna.trial.BaseTrial, recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
+def pruner(epochs: int) -> optuna.pruners.BasePruner:
+    """What gives up trials that are behind the median, in the second half of their epochs.
+
+    In the first half a one-cycle schedule is behind, and not because it is worse.
+    """
+    import optuna
+
+    # optuna's steps are our epochs: it may prune at step n_warmup_steps already.
+    first = (epochs + 1) // 2 + 1
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first)
+
+
 def write_csv(trials: Sequence[Trial], path: Path) -> None:
     """One line a trial; a parameter that a trial does not have is left empty."""
     names = dict.fromkeys(name for trial in trials for name in trial.parameters)
@@ -266,9 +278,9 @@ def _create(
     import optuna
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-    # In the first half of its epochs a one-cycle schedule is behind, and not because it is worse.
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=(epochs + 1) // 2)
-    create = partial(optuna.create_study, direction="maximize", pruner=pruner, load_if_exists=True)
+    create = partial(
+        optuna.create_study, direction="maximize", pruner=pruner(epochs), load_if_exists=True
+    )
     reason: Exception
     for pause in (0.3, 1.0, 3.0, 0.0):
         try:
