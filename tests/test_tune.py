@@ -18,7 +18,7 @@ import optuna
 import pytest
 import torch
 
-from tinygrad_fm import Tensor, manual_seed, tune
+from tinygrad_fm import Tensor, get_num_threads, manual_seed, set_num_threads, tune
 from tinygrad_fm.cli import main
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES
@@ -195,6 +195,15 @@ def test_the_folder_may_have_any_name(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [folder.name]
 
 
+def test_a_search_has_as_many_threads_as_it_is_given(tmp_path):
+    before = get_num_threads()
+    try:
+        assert main([*TINY, "--trials", "1", "--threads", "2", "--out", str(tmp_path)]) == 0
+        assert get_num_threads() == 2
+    finally:
+        set_num_threads(before)
+
+
 def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     recipe, built = RECIPES["mlp-1hidden"], []
 
@@ -235,9 +244,11 @@ def test_optuna_is_imported_by_a_search_alone():
     [
         (["--storage", "nonsense"], "the storage of trials can't be opened"),
         (["--storage", "sqlite:////no/such/folder/x.db"], "the storage of trials can't be opened"),
+        (["--storage", "postgresql+psycopg2://localhost/x"], "not installed: psycopg2-binary for"),
     ],
 )
-def test_what_cannot_be_searched_is_an_error(change, message, tmp_path, capsys):
+def test_what_cannot_be_searched_is_an_error(change, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg2", None)  # also where it is installed
     assert main([*TINY, "--out", str(tmp_path), *change]) == 1
     assert message in capsys.readouterr().err
 

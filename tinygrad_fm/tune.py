@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 # The optimizers that are tried, and the learning rates of each: their steps differ in size.
 RATES = {"sgd": (1e-3, 2e-1), "adam": (1e-4, 1e-2), "adamw": (1e-4, 1e-2)}
 BEST = "best.json"
+# The URLs name the driver: which one SQLAlchemy takes otherwise depends on its version.
+DRIVERS = (
+    "the package for its URL is not installed: psycopg2-binary for postgresql+psycopg2://…, "
+    "PyMySQL for mysql+pymysql://…"
+)
 
 
 class TuneError(RuntimeError):
@@ -60,7 +65,7 @@ def search(
         out: folder for trials.csv, trials.png, best.json (the settings of the best complete trial,
             for `configured`) and, without `storage`, the database trials.db.
         trials: how many this call adds; each of several workers adds its own.
-        storage: the URL of a database, such as "postgresql://host/name".
+        storage: the URL of a database, such as "postgresql+psycopg2://host/name".
         study: the search's name in the storage; by default the recipe's and the data set's.
         seed: of the split and of every training. The settings that trial number n tries follow
             from it, n and the trials before.
@@ -290,4 +295,5 @@ def _create(
         if not isinstance(reason, DBAPIError):
             break
         time.sleep(pause)  # two workers may be making the tables at once, which only one can
-    raise TuneError(f"the storage of trials can't be opened: {reason}") from reason
+    told = DRIVERS if isinstance(reason, ImportError) else reason
+    raise TuneError(f"the storage of trials can't be opened: {told}") from reason

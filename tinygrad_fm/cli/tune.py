@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_fm.cli.command import add_command, add_data_dir, natural, positive
+from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import DATASETS
 from tinygrad_fm.report import format_trials
@@ -28,9 +29,15 @@ def add_commands(commands: Any) -> None:
     add_data_dir(command)
     add("--trials", type=positive, metavar="N", default=20, help="how many to add (default: 20)")
     add("--epochs", type=positive, metavar="N", help="of each trial (default: the recipe's own)")
-    add("--storage", metavar="URL", help="a database instead of a file in --out")
+    add(
+        "--storage",
+        metavar="URL",
+        help="a database instead of a file in --out: sqlite:///…, postgresql+psycopg2://… or "
+        "mysql+pymysql://…",
+    )
     add("--study", metavar="NAME", help="the search's name in the storage")
     add("--seed", type=natural, metavar="N", default=0)
+    add("--threads", type=positive, metavar="N", help="by default one for each core")
     add("--out", type=Path, metavar="DIR", help="for the table, the picture and trials.db")
 
 
@@ -38,6 +45,8 @@ def tune(options: argparse.Namespace) -> None:
     """Search, then print the table of trials."""
     recipe = RECIPES[options.recipe].changed(dataset=options.dataset, epochs=options.epochs)
     out = options.out or Path("out") / f"tune-{recipe.name}-{recipe.dataset}"
+    if options.threads:
+        set_num_threads(options.threads)
     options.go_on = same_search(options, out)
     trials = search(
         recipe,
@@ -58,7 +67,7 @@ def tune(options: argparse.Namespace) -> None:
 def same_search(options: argparse.Namespace, out: Path) -> str:
     """What to type to add trials to the search."""
     words = ["tinygrad-fm", "tune", options.recipe]
-    for name in ("dataset", "data_dir", "epochs", "trials", "storage", "study", "seed"):
+    for name in ("dataset", "data_dir", "epochs", "trials", "storage", "study", "seed", "threads"):
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
