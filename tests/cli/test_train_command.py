@@ -144,9 +144,10 @@ def test_an_imported_model_is_trained_from_its_weights(begun):
     [
         ([], "give a RECIPE"),
         (["unknown"], "invalid choice: 'unknown'"),
-        (["mlp", "--epochs", "0"], "argument --epochs: invalid positive value: '0'"),
-        (["mlp", "--lr", "nan"], "argument --lr: invalid rate value: 'nan'"),
-        (["mlp", "--seed", "-1"], "argument --seed"),
+        (["mlp", "--epochs", "0"], "argument --epochs: wanted a whole number from 1, got '0'"),
+        (["mlp", "--epochs", "ten"], "argument --epochs: wanted a whole number from 1, got 'ten'"),
+        (["mlp", "--lr", "nan"], "argument --lr: wanted a number above 0, got 'nan'"),
+        (["mlp", "--seed", "-1"], "argument --seed: wanted a whole number from 0, got '-1'"),
         (["mlp", "--colour"], "unrecognized arguments: --colour"),
         (["features-mlp", "--augment"], "trained on features, which cannot be augmented"),
         (["mlp", "--resume", "here", "--lr", "1"], "run's own settings: leave out --lr"),

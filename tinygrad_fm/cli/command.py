@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.runs.files import read_json
+
+Number = TypeVar("Number", int, float)
 
 
 class CommandError(RuntimeError):
@@ -99,23 +102,23 @@ def settings(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any
 
 def positive(text: str) -> int:
     """A whole number from 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    return _number(text, int, lambda number: number >= 1, "a whole number from 1")
 
 
 def natural(text: str) -> int:
     """A whole number from 0."""
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    return _number(text, int, lambda number: number >= 0, "a whole number from 0")
 
 
 def rate(text: str) -> float:
     """A finite number above 0."""
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise ValueError(text)
-    return number
+    return _number(text, float, lambda number: 0 < number < math.inf, "a number above 0")
+
+
+def _number(
+    text: str, kind: Callable[[str], Number], is_right: Callable[[Number], bool], wanted: str
+) -> Number:
+    with suppress(ValueError):
+        if is_right(number := kind(text)):
+            return number
+    raise argparse.ArgumentTypeError(f"wanted {wanted}, got {text!r}")
