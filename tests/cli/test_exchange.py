@@ -118,6 +118,22 @@ def test_import_then_evaluate_and_report(tmp_path, capsys, monkeypatch):
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_import_takes_the_widths_of_a_file_of_settings(tmp_path, capsys):
+    save_file(mlp_1hidden(hidden=5).state_dict(), tmp_path / "file")
+    arguments = ["import", str(tmp_path / "file"), "mlp-1hidden", "--dataset", "garments"]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 1
+    assert "has the shape (5, 784), wanted (128, 784)" in capsys.readouterr().err
+    (tmp_path / "best.json").write_text('{"dataset": "mnist", "hidden": 5}')
+    settings = ["--settings", str(tmp_path / "best.json")]
+    assert main([*arguments, *settings, "--out", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    (tmp_path / "best.json").write_text('{"hidden": "wide"}')
+    with pytest.raises(SystemExit):
+        main([*arguments, *settings])
+    assert "hidden of mlp-1hidden cannot be 'wide'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["predict", "report", "export", "import"])
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as exit_:
