@@ -97,7 +97,7 @@ SHAPES: dict[str, tuple[Call, str]] = {
     ),
     "BatchNorm1d channels": (
         lambda: nn.BatchNorm1d(3)(zeros(4, 5)),
-        r"batch_norm has 3 channels, got input \(4, 5\)",
+        r"batch_norm for input \(4, 5\) must have shape \(5,\), got \(3,\)",
     ),
     "BatchNorm1d of one": (
         lambda: nn.BatchNorm1d(3)(zeros(1, 3)),
@@ -109,7 +109,7 @@ SHAPES: dict[str, tuple[Call, str]] = {
     ),
     "BatchNorm2d channels": (
         lambda: nn.BatchNorm2d(3)(zeros(2, 4, 5, 5)),
-        r"batch_norm has 3 channels, got input \(2, 4, 5, 5\)",
+        r"batch_norm for input \(2, 4, 5, 5\) must have shape \(4,\), got \(3,\)",
     ),
     "batch_norm without estimates": (
         lambda: F.batch_norm(zeros(2, 3), None, None),
@@ -129,6 +129,49 @@ SHAPES: dict[str, tuple[Call, str]] = {
 def test_wrong_input_shapes(call: Call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+PARAMETERS: dict[str, tuple[Callable[[Any, Any], Any], tuple[int, ...]]] = {
+    "linear": (lambda m, b: m.nn.functional.linear(m.ones(3, 4), m.ones(2, 4), b), (2,)),
+    "conv2d": (
+        lambda m, b: m.nn.functional.conv2d(m.ones(1, 1, 5, 5), m.ones(2, 1, 2, 2), b),
+        (2,),
+    ),
+    "conv2d 3x3": (
+        lambda m, b: m.nn.functional.conv2d(m.ones(1, 1, 5, 5), m.ones(2, 1, 3, 3), b, padding=1),
+        (2,),
+    ),
+    "conv_transpose2d": (
+        lambda m, b: m.nn.functional.conv_transpose2d(
+            m.ones(1, 2, 5, 5), m.ones(2, 1, 3, 3), b, groups=2
+        ),
+        (2,),
+    ),
+    "batch_norm": (
+        lambda m, b: m.nn.functional.batch_norm(m.ones(4, 2), None, None, b, b, True),
+        (2,),
+    ),
+    "batch_norm's estimates": (
+        lambda m, b: m.nn.functional.batch_norm(m.ones(4, 2), b, b),
+        (2,),
+    ),
+    "layer_norm's weight": (
+        lambda m, b: m.nn.functional.layer_norm(m.ones(2, 2, 3), (2, 3), b),
+        (2, 3),
+    ),
+    "layer_norm's bias": (
+        lambda m, b: m.nn.functional.layer_norm(m.ones(2, 2, 3), (2, 3), None, b),
+        (2, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "shape"), PARAMETERS.values(), ids=PARAMETERS)
+def test_parameters_are_not_broadcast(call: Callable[[Any, Any], Any], shape: tuple) -> None:
+    assert call(tg, tg.ones(shape)).shape == call(torch, torch.ones(shape)).shape
+    for wrong in ((), (1,), (1, *shape), (*shape, 1), (5,)):
+        with pytest.raises(ValueError, match=rf"must have shape .*{shape[-1]}.*, got "):
+            call(tg, tg.ones(wrong))
 
 
 def test_layers_that_flatten_or_normalise_an_axis() -> None:

@@ -99,7 +99,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b. Shapes: x (…, I), W (O, I), b (O) → (…, O).
 
     Raises:
-        ValueError: if the last axis of x is not I.
+        ValueError: if the last axis of x is not I, or b has another shape.
         TypeError: if x, W and b have not one dtype.
     """
     if input.ndim == 0 or input.shape[-1] != weight.shape[1]:
@@ -108,7 +108,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise ValueError(
             f"Linear expected last dimension {weight.shape[1]}, got {input.shape}{advice}"
         )
-    return apply(ops.Linear, *_same_dtype("linear", input, weight, *_given(bias)))
+    tensors = _same_dtype("linear", input, weight, *_given(bias))
+    _need_shape("linear's bias", weight.shape[:1], bias)
+    return apply(ops.Linear, *tensors)
 
 
 def conv2d(
@@ -127,7 +129,7 @@ def conv2d(
     or "same" (for stride 1: the output has the input's size).
 
     Raises:
-        ValueError: if channels, groups or sizes do not fit.
+        ValueError: if channels, groups or sizes do not fit, or b has another shape.
         TypeError: if x, w and b have not one dtype.
     """
     _need_images("conv2d", input)
@@ -146,6 +148,7 @@ def conv2d(
             f"padded image: {input.shape[2:]} with padding {geometry.padding}"
         )
     tensors = _same_dtype("conv2d", input, weight, *_given(bias))
+    _need_shape("conv2d's bias", weight.shape[:1], bias)
     if weight.shape[2:] == (3, 3) and geometry == PLAIN and 0 not in input.shape:
         return apply(ops.Conv3x3, *tensors)
     return apply(ops.Conv2d, *tensors, geometry=geometry)
@@ -167,8 +170,8 @@ def conv_transpose2d(
     OH = (H - 1)·stride - 2·padding + dilation·(KH - 1) + output_padding + 1.
 
     Raises:
-        ValueError: if channels, groups or sizes do not fit, or if output_padding is not smaller
-            than stride or dilation.
+        ValueError: if channels, groups or sizes do not fit, if b has another shape, or if
+            output_padding is not smaller than stride or dilation.
         TypeError: if x, w and b have not one dtype.
     """
     _need_images("conv_transpose2d", input)
@@ -191,6 +194,7 @@ def conv_transpose2d(
     if min(height, width) < 1:
         raise ValueError(f"conv_transpose2d's output would have size {(height, width)}")
     tensors = _same_dtype("conv_transpose2d", input, weight, *_given(bias))
+    _need_shape("conv_transpose2d's bias", (weight.shape[1] * groups,), bias)
     return apply(ops.ConvTranspose2d, *tensors, geometry=geometry, output_size=(height, width))
 
 
@@ -279,9 +283,8 @@ def batch_norm(
         running = (running_mean.data, running_var.data)
     if not training and running is None:
         raise ValueError("batch_norm in evaluation needs running_mean and running_var; got None")
-    channels = {len(t) for t in (weight, bias, *(running or ())) if t is not None}
-    if channels - {input.shape[1]}:
-        raise ValueError(f"batch_norm has {channels.pop()} channels, got input {input.shape}")
+    what = f"every parameter of batch_norm for input {input.shape}"
+    _need_shape(what, input.shape[1:2], weight, bias, running_mean, running_var)
     tensors = _same_dtype("batch_norm", input, *_affine(input.shape[1:2], weight, bias))
     if training and input.numel() == input.shape[1]:
         raise ValueError(
@@ -305,13 +308,14 @@ def layer_norm(
     μ and σ² (biased) are each example's own; γ and β have the shape `normalized_shape`.
 
     Raises:
-        ValueError: if the last axes of x have another shape.
+        ValueError: if the last axes of x, γ or β have another shape.
         TypeError: if x, γ and β have not one dtype.
     """
     shape = tuple(normalized_shape)
     if input.shape[input.ndim - len(shape) :] != shape:
         raise ValueError(f"layer_norm expects the last axes to be {shape}, got {input.shape}")
     tensors = _same_dtype("layer_norm", input, *_affine(shape, weight, bias))
+    _need_shape("layer_norm's weight and bias", shape, weight, bias)
     return apply(ops.LayerNorm, *tensors, dims=len(shape), eps=eps)
 
 
@@ -506,6 +510,13 @@ def _geometry(stride: Size, padding: Size, dilation: Size, groups: int) -> Geome
 
 def _given(*tensors: Tensor | None) -> list[Tensor]:
     return [t for t in tensors if t is not None]
+
+
+def _need_shape(what: str, shape: tuple[int, ...], *tensors: Tensor | None) -> None:
+    """A parameter that NumPy would broadcast would get a gradient of another shape than its own."""
+    for t in tensors:
+        if t is not None and t.shape != shape:
+            raise ValueError(f"{what} must have shape {shape}, got {t.shape}")
 
 
 def _affine(shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None) -> list[Tensor]:
