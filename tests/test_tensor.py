@@ -159,6 +159,28 @@ def test_numpy_scalars_do_not_widen_a_float32_tensor(number: np.generic) -> None
         assert result.dtype == np.float32
 
 
+@pytest.mark.parametrize("number", [256, -3, np.array(256)], ids=repr)
+def test_bytes_are_divided_as_float32(number: object) -> None:
+    ours, theirs = both(np.array([1, 128], np.uint8))
+    assert_same(ours / side(number, Tensor), theirs / side(number, torch.tensor))
+    assert_same(side(number, Tensor) / ours, side(number, torch.tensor) / theirs)
+
+
+@pytest.mark.parametrize("symbol", ["add", "mul", "sub", "and_"])
+def test_numbers_that_no_byte_holds_raise_where_torch_wraps_around(symbol: str) -> None:
+    ours, theirs = both(np.array([1, 255], np.uint8))
+    assert getattr(operator, symbol)(theirs, 256).dtype == torch.uint8
+    with pytest.raises(OverflowError, match="256 out of bounds for uint8"):
+        getattr(operator, symbol)(ours, 256)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32", "float64"])
+def test_float64_scalars_of_numpy_count_as_numbers(dtype: str) -> None:
+    ours, theirs = both(np.array([0, 1], dtype))
+    for run in (operator.add, operator.mul, operator.truediv):
+        assert_same(run(ours, np.float64(0.5)), run(theirs, np.float64(0.5)))
+
+
 def test_bool_tensors_do_not_subtract_in_either_library() -> None:
     mask = np.array([True])
     with pytest.raises(RuntimeError):

@@ -346,7 +346,7 @@ class Tensor:
         return apply(ops.Mul, *pair(self, other))
 
     def __truediv__(self, other: Any) -> Tensor:
-        return apply(ops.Div, *floats(*pair(self, other)))
+        return apply(ops.Div, *float_pair(self, other))
 
     def __pow__(self, other: Any) -> Tensor:
         return apply(ops.Pow, *pair(self, other))
@@ -370,7 +370,7 @@ class Tensor:
         return apply(ops.Mul, *pair(other, self))
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return apply(ops.Div, *floats(*pair(other, self)))
+        return apply(ops.Div, *float_pair(other, self))
 
     def __rpow__(self, other: Any) -> Tensor:
         return apply(ops.Pow, *pair(other, self))
@@ -842,7 +842,15 @@ def pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     return a.to(dtype), b.to(dtype)
 
 
+def float_pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """As `pair`, but integers meet as float32, where a byte may be divided by 256."""
+    if not any(isinstance(x, Tensor) and x.data.dtype.kind in "fc" for x in (a, b)):
+        a, b = (x.float() if isinstance(x, Tensor) else x for x in (a, b))
+    return pair(a, b)
+
+
 def _like(value: Any, tensor: Tensor) -> Tensor:
+    value = unwrapped(value)
     if isinstance(value, Scalar):
         kinds = "iufc" if isinstance(value, int) else "fc" if isinstance(value, float) else "c"
         return Tensor(value, dtype=tensor.dtype if tensor.dtype.kind in kinds else None)
