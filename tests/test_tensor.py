@@ -205,6 +205,22 @@ def test_functions_of_integers_are_float32(name: str, dtype: str) -> None:
     np.testing.assert_allclose(result.data, wanted.numpy(), rtol=1e-6)
 
 
+BOUNDS = {
+    "floats": lambda m, x: x.clamp(0.5, 1.5),
+    "an integer": lambda m, x: x.clamp(max=1),
+    "a number and a tensor": lambda m, x: x.clamp(0.5, m.tensor(1)),
+    "tensors": lambda m, x: x.clamp(m.tensor([[1.5], [0.5]]), m.tensor(2.0, dtype=m.float64)),
+    "a double": lambda m, x: x.clamp(min=m.tensor([0.5, 1.0, 1.5], dtype=m.float64)),
+}
+
+
+@pytest.mark.parametrize("run", BOUNDS.values(), ids=BOUNDS)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32", "float64"])
+def test_clamp_promotes_as_torch(run: Callable[..., Any], dtype: str) -> None:
+    ours, theirs = both(np.array([0, 1, 3], dtype))
+    assert_same(run(tg, ours), run(torch, theirs))
+
+
 @pytest.mark.parametrize("name", ["mean", "var", "std"])
 def test_moments_of_integers_raise(name: str) -> None:
     with pytest.raises(TypeError, match=r"needs a floating-point dtype, got int64; use x\.float"):

@@ -486,17 +486,29 @@ class Tensor:
         return self**exponent
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
-        """Elements below `min` become `min`, elements above `max` become `max`."""
+        """Elements below `min` become `min`, elements above `max` become `max`.
+
+        Of bounds that are tensors, numbers or arrays elements may differ, and take gradients.
+        """
         if min is None and max is None:
             raise ValueError("clamp needs min, max or both; got neither")
-        return apply(ops.Clamp, self, low=min, high=max)
+        x = self
+        for bound in (min, max):
+            x = x if bound is None else pair(x, bound)[0]
+        if not isinstance(min, Tensor) and not isinstance(max, Tensor):
+            return apply(ops.Clamp, x, low=min, high=max)
+        for bound, beyond in ((min, np.less), (max, np.greater)):
+            if bound is not None:
+                b, x = pair(bound, x)
+                x = apply(ops.Where, b, x, condition=beyond(x.data, b.data))
+        return x
 
     # ---------------------------------------------------------------- reductions
 
     def sum(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Σ over `dim` (all axes if None). Integers and booleans add up to int64."""
         x = self if self.dtype.kind in "fc" else self.long()
-        return apply(ops.Sum, x, axes=x._axes(dim), keepdim=keepdim)
+        return apply(ops.Sum, x, axes=x._reduced(dim), keepdim=keepdim)
 
     def mean(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Σ x / n over `dim` (all axes if None).

@@ -65,6 +65,10 @@ def test_activations_at_their_kinks(name):
 def test_other_kinks():
     assert_like_torch(lambda lib, x: x.abs(), KINKS)
     assert_like_torch(lambda lib, x: x.clamp(-0.5, 0.5), KINKS)
+    for low, high in ((-0.5, 0.5), (0.5, -0.5)):
+        assert_like_torch(
+            lambda lib, x, a, b: x.clamp(a, b), KINKS, np.full(6, low), np.full(6, high)
+        )
     assert_like_torch(lambda lib, x: lib.nn.functional.softplus(x, 1.0, 0.5), KINKS)
     zero = np.zeros(6)
     for beta in (0.0, 0.5, 2.0):
