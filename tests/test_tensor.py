@@ -752,6 +752,58 @@ def test_reductions_take_torchs_arguments(name: str, dim: object, keepdim: bool)
     np.testing.assert_allclose(got.data, wanted.numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "std", "amax", "amin"])
+def test_to_reduce_over_no_named_axis_is_to_reduce_over_all(name: str) -> None:
+    ours, theirs = both(np.arange(6.0).reshape(2, 3))
+    got, wanted = getattr(ours, name)(dim=()), getattr(theirs, name)(dim=())
+    assert got.shape == ()
+    assert got.item() == pytest.approx(wanted.item())
+
+
+@pytest.mark.parametrize("name", ["var", "std"])
+@pytest.mark.parametrize("arguments", [(False,), (True,), (0, False), (1, True, True)], ids=str)
+def test_the_old_flag_of_unbiased_moments(name: str, arguments: tuple) -> None:
+    ours, theirs = both(np.array([[1.0, 2.0, 6.0], [3.0, 5.0, 7.0]]))
+    got, wanted = getattr(ours, name)(*arguments), getattr(theirs, name)(*arguments)
+    assert got.shape == tuple(wanted.shape)
+    np.testing.assert_allclose(got.data, wanted.numpy())
+
+
+NO_AXES = {
+    "cumsum": lambda m, x: x.cumsum(0),
+    "max": lambda m, x: x.max(0).values,
+    "min": lambda m, x: x.min(-1, keepdim=True).values,
+    "index": lambda m, x: x.max(0).indices,
+    "transpose": lambda m, x: x.transpose(0, -1),
+    "gather": lambda m, x: x.gather(0, m.tensor(0)),
+    "softmax": lambda m, x: x.softmax(0),
+}
+
+
+@pytest.mark.parametrize("run", NO_AXES.values(), ids=NO_AXES)
+def test_a_number_counts_as_one_axis(run: Callable[..., Any]) -> None:
+    ours, theirs = both(np.array(3.0))
+    ours.requires_grad_()
+    theirs.requires_grad_()
+    got, wanted = run(tg, ours), run(torch, theirs)
+    assert_same(got, wanted)
+    if got.requires_grad:
+        (got * 2).backward()
+        (wanted * 2).backward()
+        assert ours.grad is not None
+        assert_same(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_extrema_of_an_empty_batch(name: str) -> None:
+    ours, theirs = both(np.zeros((0, 3), np.float32))
+    for got, wanted in zip(getattr(ours, name)(1), getattr(theirs, name)(1), strict=True):
+        assert_same(got, wanted)
+    for x, arguments in ((ours, (0,)), (tg.zeros(3, 0), (1,)), (ours, ())):
+        with pytest.raises(ValueError, match="at least one element, got shape"):
+            getattr(x, name)(*arguments)
+
+
 # ------------------------------------------------------------------------ operations of one's own
 
 

@@ -517,18 +517,20 @@ class Tensor:
             TypeError: of integers or booleans.
         """
         self._need_float("mean")
-        return apply(ops.Mean, self, axes=self._axes(dim), keepdim=keepdim)
+        return apply(ops.Mean, self, axes=self._reduced(dim), keepdim=keepdim)
 
     def var(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
         """Σ (x - μ)² / (n - correction) over `dim` (all axes if None).
 
-        A correction of 1, PyTorch's default, makes the estimate unbiased.
+        A correction of 1, PyTorch's default, makes the estimate unbiased; `var(False)` is biased.
 
         Raises:
             TypeError: of integers or booleans.
         """
         self._need_float("var")
-        axes = self._axes(dim)
+        if isinstance(dim, Flag):
+            dim, correction = None, dim
+        axes = self._reduced(dim)
         return apply(ops.Var, self, axes=axes, keepdim=keepdim, correction=correction)
 
     def std(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
@@ -555,14 +557,14 @@ class Tensor:
 
     def amax(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """The largest element along axes; ties share the gradient evenly."""
-        return apply(ops.Extremum, self, axes=self._axes(dim), keepdim=keepdim, largest=True)
+        return apply(ops.Extremum, self, axes=self._reduced(dim), keepdim=keepdim, largest=True)
 
     def amin(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """The smallest element along axes; ties share the gradient evenly."""
-        return apply(ops.Extremum, self, axes=self._axes(dim), keepdim=keepdim, largest=False)
+        return apply(ops.Extremum, self, axes=self._reduced(dim), keepdim=keepdim, largest=False)
 
     def _extremum(self, dim: int | None, keepdim: Flag, largest: Flag) -> Any:
-        if self.numel() == 0:
+        if math.prod(self.shape[i] for i in self._axes(dim)) == 0:
             raise ValueError(f"max and min need at least one element, got shape {self.shape}")
         if dim is None:
             return apply(ops.Extremum, self, axes=self._axes(None), keepdim=False, largest=largest)
@@ -632,7 +634,8 @@ class Tensor:
         """Two axes swapped (a view)."""
         axes = list(range(self.ndim))
         a, b = self._axis(dim0), self._axis(dim1)
-        axes[a], axes[b] = b, a
+        if a != b:  # a number has no axes, but may be told to swap 0 and -1
+            axes[a], axes[b] = b, a
         return apply(ops.Permute, self, axes=tuple(axes))
 
     def squeeze(self, dim: Dim = None) -> Tensor:
@@ -784,6 +787,9 @@ class Tensor:
         if self.ndim == 0:
             return ()
         return tuple(self._axis(d) for d in ((dim,) if isinstance(dim, int) else dim))
+
+    def _reduced(self, dim: Dim) -> tuple[int, ...]:
+        return self._axes(dim) or tuple(range(self.ndim))  # to name no axis is to name all
 
     def _need_float(self, what: str) -> None:
         if self.dtype.kind not in "fc":

@@ -137,7 +137,9 @@ class CumSum(Function):
 
     def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
         self.axis = axis
-        return np.cumsum(x, axis=axis)
+        return np.cumsum(x, axis=axis).reshape(x.shape)  # of a number NumPy makes a vector
 
     def backward(self, grad: np.ndarray) -> Gradients:
+        if grad.ndim == 0:
+            return grad
         return np.flip(np.cumsum(np.flip(grad, self.axis), axis=self.axis), self.axis)

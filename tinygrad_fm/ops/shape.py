@@ -134,7 +134,8 @@ class Gather(Function):
     def forward(self, x: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
         self.shape = x.shape
         places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-        places[axis] = index
+        if x.ndim:  # a number has no axis to be read along
+            places[axis] = index
         self.places = tuple(places)
         self.save_for_backward(index)
         return x[self.places]
