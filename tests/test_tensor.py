@@ -470,11 +470,35 @@ def test_uint8_labels_compare_with_any_integer() -> None:
     assert (Tensor(np.array([0, 255], np.uint8)) == -1).tolist() == [False, False]
 
 
+@pytest.mark.parametrize("symbol", ["eq", "xor"])
+@pytest.mark.parametrize(("a", "b"), PAIRS, ids=spell)
+def test_comparison_and_logic_promote_as_torch(a: object, b: object, symbol: str) -> None:
+    run = getattr(operator, symbol)
+    try:
+        theirs = run(side(a, torch.tensor), side(b, torch.tensor))
+    except NotImplementedError:  # bits of floating-point numbers
+        with pytest.raises(TypeError, match="not supported for the input types"):
+            run(side(a, Tensor), side(b, Tensor))
+    else:
+        assert_same(run(side(a, Tensor), side(b, Tensor)), theirs)
+
+
+def test_a_float32_tensor_equals_a_double_without_axes() -> None:
+    ours, theirs = both(np.array([0.1, 0.2], np.float32))
+    double = np.array(0.1)
+    assert_same(ours == Tensor(double), theirs == torch.tensor(double))
+    assert_same(ours > Tensor(double[None]), theirs > torch.tensor(double[None]))
+    assert (ours == Tensor(double)).tolist() == [True, False]
+
+
 def test_logic() -> None:
     a, b = tg.tensor([True, True, False]), tg.tensor([True, False, False])
     assert (a & b).tolist() == [True, False, False]
     assert (a | b).tolist() == [True, True, False]
+    assert (a ^ b).tolist() == [False, True, False]
     assert (~a).tolist() == [False, False, True]
+    for run in (operator.and_, operator.or_, operator.xor):
+        assert run(True, b).tolist() == run(b, True).tolist()
     assert (a.any().item(), a.all().item()) == (True, False)
     table = tg.tensor([[True, False], [True, True]])
     assert table.all(dim=0).tolist() == [True, False]

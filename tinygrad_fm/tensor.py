@@ -430,7 +430,7 @@ class Tensor:
     def _compare(self, ufunc: np.ufunc, other: Any) -> Any:
         if not isinstance(other, Tensor | np.ndarray | np.generic | Scalar | list | tuple):
             return NotImplemented  # x == None is False, x < None raises
-        return Tensor(ufunc(self.data, unwrapped(other)))
+        return Tensor(ufunc(*self._beside(other)))
 
     __hash__ = object.__hash__
 
@@ -438,10 +438,22 @@ class Tensor:
         return Tensor(~self.data)
 
     def __and__(self, other: Any) -> Tensor:
-        return Tensor(self.data & unwrapped(other))
+        return Tensor(np.bitwise_and(*self._beside(other)))
 
     def __or__(self, other: Any) -> Tensor:
-        return Tensor(self.data | unwrapped(other))
+        return Tensor(np.bitwise_or(*self._beside(other)))
+
+    def __xor__(self, other: Any) -> Tensor:
+        return Tensor(np.bitwise_xor(*self._beside(other)))
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def _beside(self, other: Any) -> tuple[np.ndarray, Any]:
+        """Both arrays, of one dtype if `other` is a tensor (NumPy fits a number or a list)."""
+        if not isinstance(other, Tensor):
+            return self.data, unwrapped(other)
+        a, b = pair(self.detach(), other.detach())
+        return a.data, b.data
 
     def all(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Whether all elements are true (not 0)."""
@@ -486,17 +498,14 @@ class Tensor:
         return self**exponent
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
-        """Elements below `min` become `min`, elements above `max` become `max`.
-
-        Of bounds that are tensors, numbers or arrays elements may differ, and take gradients.
-        """
+        """Elements below `min` become `min`, those above `max` become `max`; tensors broadcast."""
         if min is None and max is None:
             raise ValueError("clamp needs min, max or both; got neither")
         x = self
         for bound in (min, max):
             x = x if bound is None else pair(x, bound)[0]
         if not isinstance(min, Tensor) and not isinstance(max, Tensor):
-            return apply(ops.Clamp, x, low=min, high=max)
+            return apply(ops.Clamp, x, low=unwrapped(min), high=unwrapped(max))
         for bound, beyond in ((min, np.less), (max, np.greater)):
             if bound is not None:
                 b, x = pair(bound, x)
