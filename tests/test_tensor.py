@@ -699,6 +699,11 @@ BAD_SHAPES = {
     "matmul number": (lambda x: x @ x.sum(), ValueError, "matmul needs"),
     "bmm": (lambda x: x.bmm(x), ValueError, "bmm needs two 3-d stacks"),
     "gather": (lambda x: x.gather(0, x), ValueError, "integer index with 4 axes, got float32"),
+    "gather behind": (
+        lambda x: x.gather(0, x.argmin(0, keepdim=True) - 1),
+        IndexError,
+        "counts from 0 on, got an index of -1",
+    ),
     "clamp": (lambda x: x.clamp(), ValueError, "min, max or both"),
     "retain_grad": (lambda x: x.retain_grad(), RuntimeError, "requires a gradient"),
 }

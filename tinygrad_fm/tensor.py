@@ -702,6 +702,8 @@ class Tensor:
                 f"gather needs an integer index with {self.ndim} axes, "
                 f"got {index.dtype} with {index.ndim}"
             )
+        if index.numel() and index.data.min() < 0:
+            raise IndexError(f"gather counts from 0 on, got an index of {index.data.min()}")
         return apply(ops.Gather, self, axis=self._axis(dim), index=index.data)
 
     def __getitem__(self, index: Any) -> Tensor:
