@@ -238,9 +238,10 @@ def test_in_place_writes_into_the_same_memory_outside_a_graph() -> None:
     x *= np.float32(4)
     x /= 2
     x.add_(tg.tensor([1.0, 1.0, 1.0]), alpha=2).sub_(1).mul_(2).div_(2)
+    x **= 2
     assert x is same
     assert x.data is memory
-    assert x.tolist() == [3, 5, 1]
+    assert x.tolist() == [9, 25, 1]
     assert x.zero_().tolist() == [0, 0, 0]
     assert x.fill_(7).tolist() == [7, 7, 7]
     assert x.copy_(tg.tensor([1.0])).tolist() == [1, 1, 1]
@@ -263,6 +264,7 @@ def test_in_place_keeps_float64_exact() -> None:
 
 IN_PLACE = {
     "+=": lambda x: operator.iadd(x, 1.0),
+    "**=": lambda x: operator.ipow(x, 2),
     "*=": lambda x: operator.imul(x, 2.0),
     "add_": lambda x: x.add_(1.0),
     "zero_": lambda x: x.zero_(),
@@ -297,11 +299,12 @@ def test_augmented_assignment_on_a_result_makes_a_new_tensor() -> None:
     y *= x
     y -= 1
     y /= 2
+    y **= 2
     assert y is not before
     assert before.tolist() == [2, 4]
     y.sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [3, 6]  # d/dx (3x² - 1)/2
+    assert x.grad.tolist() == [6, 66]  # d/dx ((3x² - 1)/2)²
 
 
 def test_a_running_total_records_what_is_added_to_it() -> None:
@@ -329,6 +332,22 @@ def test_in_place_does_not_change_the_dtype() -> None:
     half = tg.tensor([1.0])
     half += Tensor(np.array([0.5]))
     assert half.dtype == np.float32
+
+
+@pytest.mark.parametrize("other", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("symbol", ["iadd", "itruediv"])
+def test_in_place_takes_the_dtypes_that_torch_takes(symbol: str, dtype: str, other: str) -> None:
+    run, (ours, theirs) = getattr(operator, symbol), both(np.array([0, 1, 1], dtype))
+    ones, wanted = both(np.ones(3, other))
+    try:
+        run(theirs, wanted)
+    except RuntimeError:
+        with pytest.raises(TypeError, match="Cannot cast"):
+            run(ours, ones)
+    else:
+        assert run(ours, ones) is ours
+        assert_same(ours, theirs)
 
 
 # ------------------------------------------------------------------------ indexing

@@ -730,6 +730,9 @@ class Tensor:
     def __itruediv__(self, other: Any) -> Tensor:
         return self / other if self._follows(other) else self._write(np.divide, other)
 
+    def __ipow__(self, other: Any) -> Tensor:
+        return self**other if self._follows(other) else self._write(np.power, other)
+
     def add_(self, other: Any, alpha: Any = 1) -> Tensor:
         """x += alpha·other, in place; only outside a graph."""
         return self._write(np.add, other if alpha == 1 else as_tensor(other) * alpha)
@@ -768,7 +771,10 @@ class Tensor:
 
     def _write(self, ufunc: np.ufunc, other: Any) -> Tensor:
         self._need_unrecorded(f"in-place {ufunc.__name__}", other, "x = x + y")
-        ufunc(self.data, unwrapped(other), out=self.data, casting="same_kind")
+        value = unwrapped(other)
+        if isinstance(other, Tensor) and self.dtype.kind in "iu" and value.dtype.kind in "iu":
+            value = value.astype(self.dtype)  # any integers, as in PyTorch; never floats
+        ufunc(self.data, value, out=self.data, casting="same_kind")
         return self
 
     def _need_unrecorded(self, what: str, value: Any, instead: str) -> None:
