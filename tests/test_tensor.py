@@ -678,6 +678,15 @@ def test_shapes_are_torchs(change: Change) -> None:
     assert ours.grad.shape == ours.shape
 
 
+@pytest.mark.parametrize("name", ["squeeze 0", "unsqueeze 1", "reshape 1 3 4 5 1"])
+def test_axes_of_size_1_come_and_go_without_copying(name: str) -> None:
+    method, *sizes = name.split()
+    for ours in (tg.zeros(1, 5, 3, 4), tg.zeros(1, 2, 5, 3, 4)[:, 0]):
+        view = getattr(ours.permute(0, 2, 3, 1), method)(*map(int, sizes))
+        view.fill_(1)
+        assert ours.sum().item() == ours.numel()
+
+
 def test_view_of_one_number_per_axis_and_of_none() -> None:
     x = tg.tensor([[3.0]])
     assert x.squeeze().shape == ()

@@ -15,7 +15,9 @@ class Reshape(Function):
 
     def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         self.shape = x.shape
-        return (contiguous(x) if x.ndim == 4 else x).reshape(shape)
+        if x.ndim == 4 and [n for n in x.shape if n != 1] != [n for n in shape if n != 1]:
+            x = contiguous(x)  # NumPy may have to copy, and would on one thread only
+        return x.reshape(shape)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         return grad.reshape(self.shape)
