@@ -95,13 +95,15 @@ def randperm(n: int) -> Tensor:
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors one after another along an axis.
+    """Tensors one after another along an axis. As in PyTorch, `tensor([])` fits anywhere.
 
     Raises:
         ValueError: if there is none, or if their other axes differ.
     """
     if not tensors:
         raise ValueError("cat needs at least one tensor, got an empty list")
+    tensors = _one_dtype(tensors)
+    tensors = [t for t in tensors if t.shape != (0,)] or tensors
     axis = tensors[0]._axis(dim)
     others = {(t.ndim, t.shape[:axis], t.shape[axis + 1 :]) for t in tensors}
     if len(others) > 1:
@@ -109,7 +111,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             f"cat along axis {dim} needs shapes that agree elsewhere, "
             f"got {', '.join(str(t.shape) for t in tensors)}"
         )
-    return apply(ops.Cat, *_one_dtype(tensors), axis=axis)
+    return apply(ops.Cat, *tensors, axis=axis)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
