@@ -37,15 +37,16 @@ def assert_same(ours: Tensor, theirs: torch.Tensor) -> None:
 # ------------------------------------------------------------------------ construction
 
 
+PLAIN = [1, 2.5, True, [1, 2], [1.0, 2.0], [[True], [False]], [], [[]], (1, 2.5)]
+DOUBLE = np.float64(1.5)
+
+
 @pytest.mark.parametrize(
-    "data",
-    [1, 2.5, True, [1, 2], [1.0, 2.0], [[True], [False]], [], [[]], (1, 2.5), np.float64(1.5)],
-    ids=repr,
+    "data", [*PLAIN, DOUBLE, [1, DOUBLE], ([1.5], [DOUBLE]), [np.float32(1.5), 2.5]], ids=repr
 )
 def test_dtype_of_python_data_is_torchs(data: object) -> None:
-    wanted = torch.float64 if isinstance(data, np.float64) else torch.tensor(data).dtype
     tensor = tg.tensor(data)
-    assert str(tensor.dtype) == str(wanted).removeprefix("torch.")
+    assert str(tensor.dtype) == str(torch.tensor(data).dtype).removeprefix("torch.")
     assert tensor.shape == np.shape(data)
 
 

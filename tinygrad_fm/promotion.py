@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 _KINDS = "biufc"  # from the lowest category to the highest: boolean, integers, floats, complex
+
+
+def holds_float64(data: Any) -> bool:
+    """Whether data, or something in its lists, is a float64 array or number of NumPy's."""
+    if isinstance(data, list | tuple):
+        return any(map(holds_float64, data))
+    return getattr(data, "dtype", None) == np.float64
 
 
 def result_type(a: np.ndarray, b: np.ndarray) -> np.dtype:

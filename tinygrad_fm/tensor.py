@@ -25,7 +25,7 @@ from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import copy_of
 from tinygrad_fm.ops.shape import two_steps
-from tinygrad_fm.promotion import result_type
+from tinygrad_fm.promotion import holds_float64, result_type
 
 mode = autograd.mode  # bound here once: `apply` looks at it for every operation
 next_number = count(1).__next__
@@ -822,7 +822,7 @@ def as_array(data: Any, dtype: DTypeLike | None = None) -> np.ndarray:
         data = data.data
     array = np.asarray(data, dtype=dtype)
     if dtype is None and not hasattr(data, "dtype") and array.dtype == np.float64:
-        array = array.astype(np.float32)
+        array = array if holds_float64(data) else array.astype(np.float32)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"a tensor holds numbers, got {type(data).__name__} ({array.dtype})")
     return array
