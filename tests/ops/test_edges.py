@@ -79,6 +79,15 @@ def test_other_kinks():
     assert_like_torch(lambda lib, x, t: lib.nn.functional.l1_loss(x, t), KINKS, zero)
 
 
+def test_the_slope_of_a_mean_without_weight_is_zero():
+    for weight, target in ((np.zeros(4), [0, 1]), (np.ones(4), [-100, -100])):
+        scores = Tensor(normal(2, 4), requires_grad=True)
+        loss = F.cross_entropy(scores, Tensor(np.array(target)), Tensor(weight))
+        loss.backward()
+        assert np.isnan(loss.item())
+        assert scores.grad.tolist() == np.zeros((2, 4)).tolist()
+
+
 LARGE = np.array([-1000.0, -100.0, -30.0, 0.0, 30.0, 100.0, 1000.0])
 
 

@@ -43,7 +43,7 @@ class NLLLoss(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         q, log_p = self.saved
-        if self.reduction == "mean" and self.total != 0:  # over no target: 0, as in PyTorch
+        if self.reduction == "mean" and self.total != 0:  # of an undefined mean the slope is 0
             grad = np.divide(grad, self.total)
         dx = grad[..., None] * self.slope(q, log_p)
         return dx if dx.ndim == 2 else np.moveaxis(dx, -1, 1)
