@@ -89,6 +89,25 @@ def test_a_shared_parameter_is_trained_once_and_saved_under_each_name() -> None:
     assert net.state_dict()["shared"] is net.state_dict()["body.0.bias"]
 
 
+def test_a_shared_buffer_is_named_once_and_saved_under_each_name() -> None:
+    net, twin = Net(), TorchNet()
+    net.register_buffer("shared", net.body[1].running_var)
+    twin.register_buffer("shared", twin.body[1].running_var)
+    assert [n for n, _ in net.named_buffers()] == [n for n, _ in twin.named_buffers()]
+    assert list(net.state_dict()) == list(twin.state_dict())
+
+
+@pytest.mark.parametrize("walk", ["named_parameters", "named_buffers"])
+@pytest.mark.parametrize("recurse", [True, False])
+def test_walks_take_torchs_arguments(walk: str, recurse: bool) -> None:
+    net, twin = Net(), TorchNet()
+    for root, other in ((net, twin), (net.body, twin.body)):
+        wanted = [name for name, _ in getattr(other, walk)("top", recurse)]
+        assert [name for name, _ in getattr(root, walk)("top", recurse)] == wanted
+        unnamed = getattr(root, walk.removeprefix("named_"))(recurse=recurse)
+        assert len(list(unnamed)) == len(wanted)
+
+
 def test_a_shared_module_is_walked_once_and_saved_under_each_name() -> None:
     layer, other = nn.Linear(2, 2), torch.nn.Linear(2, 2)
     net = Sequential(layer, nn.ReLU(), layer)

@@ -81,7 +81,10 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_parameters" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
+            if isinstance(value, Parameter | Module):
+                raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
+            object.__setattr__(self, name, value)
+            return
         registries = (self._parameters, self._buffers, self._modules)
         if isinstance(value, Parameter):
             home = self._parameters
