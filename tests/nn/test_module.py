@@ -182,6 +182,18 @@ def test_forgetting_super_init() -> None:
         Forgetful()
 
 
+def test_plain_attributes_may_come_before_super_init() -> None:
+    class Sized(Module):
+        def __init__(self) -> None:
+            self.size = 3
+            super().__init__()
+            self.layer = nn.Linear(self.size, 1)
+
+    net = Sized()
+    assert net.size == 3
+    assert list(net.state_dict()) == ["layer.weight", "layer.bias"]
+
+
 def test_a_module_without_forward() -> None:
     for module in (Module(), ModuleList([nn.ReLU()])):
         with pytest.raises(NotImplementedError, match=f"{type(module).__name__} needs a forward"):

@@ -168,31 +168,36 @@ class Module:
         """The modules directly below this one, each once."""
         return (module for _, module in self.named_children())
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with dotted names; a shared one once, under its first name."""
-        seen: set[int] = set()
-        for name, parameter in self._named_tensors("_parameters"):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """All parameters (or its own, unless `recurse`) with dotted names after `prefix`.
 
-    def parameters(self) -> Iterator[Parameter]:
-        """All parameters, a shared one once."""
-        return (parameter for _, parameter in self.named_parameters())
+        A shared one comes once, under its first name.
+        """
+        return self._named_tensors("_parameters", prefix, recurse)
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """All buffers with dotted names."""
-        return self._named_tensors("_buffers")
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """All parameters (or its own, unless `recurse`), a shared one once."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def buffers(self) -> Iterator[Tensor]:
-        """All buffers."""
-        return (buffer for _, buffer in self.named_buffers())
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """All buffers, as `named_parameters`."""
+        return self._named_tensors("_buffers", prefix, recurse)
 
-    def _named_tensors(self, registry: str) -> Iterator[tuple[str, Any]]:
-        for prefix, module in self.named_modules():
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """All buffers, as `parameters`."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def _named_tensors(
+        self, registry: str, prefix: str, recurse: bool
+    ) -> Iterator[tuple[str, Any]]:
+        seen = {id(None)}  # a name that is left out
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
             for name, tensor in module.__dict__[registry].items():
-                if tensor is not None:
-                    yield (f"{prefix}.{name}" if prefix else name), tensor
+                if id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield (f"{path}.{name}" if path else name), tensor
 
     # ---------------------------------------------------------------- state
 
