@@ -350,6 +350,9 @@ def test_zero_grad_and_freezing() -> None:
     net = Net()
     net(tg.randn(4, 3)).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
+    net.head.weight.grad = None
+    net.zero_grad(set_to_none=False)
+    assert [p.grad.data.any() for p in net.parameters() if p.grad is not None] == [False] * 5
     net.zero_grad()
     assert all(p.grad is None for p in net.parameters())
     net.body.requires_grad_(False)

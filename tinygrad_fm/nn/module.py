@@ -265,10 +265,13 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of every parameter."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of every parameter, or set them to zero."""
         for parameter in self.parameters():
-            parameter.grad = None
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
 
     def apply(self, function: Callable[[Module], Any]) -> Module:
         """Call `function` on every module, children first (to initialise weights, say)."""
