@@ -370,6 +370,10 @@ def test_conversion_reaches_floating_point_state_only() -> None:
     assert net.to(np.float64) is net
     assert net.to("cpu").head.weight.data is weight
     assert net.float().head.weight.dtype == np.float32
+    for dtype in (np.int64, bool):
+        with pytest.raises(TypeError, match="of a floating-point dtype, got"):
+            net.to(dtype)
+    assert net.head.weight.dtype == np.float32
 
 
 def test_apply_visits_children_first() -> None:

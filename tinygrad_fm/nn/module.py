@@ -284,9 +284,14 @@ class Module:
         """Convert floating-point parameters and buffers in place. ("cpu" changes nothing.)
 
         What is converted loses its gradient.
+
+        Raises:
+            TypeError: for an integer or boolean dtype.
         """
         if isinstance(dtype, str) and dtype == "cpu":
             return self
+        if np.dtype(dtype).kind not in "fc":
+            raise TypeError(f"a module's weights are of a floating-point dtype, got {dtype}")
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.dtype.kind == "f" and tensor.dtype != dtype:
                 tensor.data = tensor.data.astype(dtype)
