@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import tinygrad_fm as tg
 from tinygrad_fm import no_grad, optim
 from tinygrad_fm.nn import Parameter
 from tinygrad_fm.tensor import Tensor
@@ -377,6 +378,22 @@ def test_add_param_group_and_repr():
     np.testing.assert_allclose(first.data, 0.9, rtol=1e-6)
     np.testing.assert_allclose(second.data, 0.5, rtol=1e-6)
     assert "(1): 1 parameters, lr=0.5" in repr(optimizer)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_adam_refuses_a_model_converted_after_its_first_step(name):
+    for lib, error in ((torch, RuntimeError), (tg, TypeError)):
+        model = lib.nn.Linear(2, 1)
+        optimizer = getattr(lib.optim, name)(model.parameters())
+        model(lib.ones(1, 2)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.double()
+        model(lib.ones(1, 2, dtype=lib.float64)).sum().backward()
+        before = model.weight.tolist()
+        with pytest.raises(error, match=r"state is float32, the parameter now float64|dtype"):
+            optimizer.step()
+        assert lib is torch or model.weight.tolist() == before
 
 
 def test_zero_grad():

@@ -36,6 +36,7 @@ class Adam(Optimizer):
 
     Raises:
         ValueError: a negative option, or a beta outside [0, 1).
+        TypeError: in `step`, if a parameter's dtype was changed after its first step.
 
     Sources: Kingma and Ba, https://arxiv.org/abs/1412.6980; Reddi et al. (amsgrad),
     https://openreview.net/forum?id=ryQu7f-RZ;
@@ -73,6 +74,12 @@ class Adam(Optimizer):
         self, param: np.ndarray, grad: np.ndarray, state: State, group: Group, scratch: Scratch
     ) -> None:
         lr, (beta1, beta2), t = group["lr"], group["betas"], state["step"]
+        m, v = buffer(state, "exp_avg", param), buffer(state, "exp_avg_sq", param)
+        if m.dtype != param.dtype:
+            raise TypeError(
+                f"the optimizer's state is {m.dtype}, the parameter now {param.dtype}; "
+                "convert a model before its first step, or build a new optimizer"
+            )
         weight_decay = group["weight_decay"]
         if weight_decay and group["decoupled_weight_decay"]:
             np.multiply(param, 1 - lr * weight_decay, out=param)
@@ -80,9 +87,7 @@ class Adam(Optimizer):
         g = penalized(param, grad, weight_decay, group["maximize"], out=scratch[0])
         s = scratch[1]
 
-        m = buffer(state, "exp_avg", param)
         update_mean(m, g, beta1, s)
-        v = buffer(state, "exp_avg_sq", param)
         update_mean(v, np.multiply(g, g, out=s), beta2, s)
         if group["amsgrad"]:
             largest = buffer(state, "max_exp_avg_sq", param)
