@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -437,6 +438,39 @@ def test_slices_keep_names_as_torchs_do() -> None:
     assert list(tail.state_dict()) == list(twin.state_dict())
     tail.append(nn.Tanh())
     assert [type(m) for m in tail] == [nn.ReLU, nn.Linear, nn.Tanh]
+
+
+CONTAINERS = {
+    "Sequential": lambda lib, layers: lib.Sequential(*layers),
+    "named": lambda lib, layers: lib.Sequential(OrderedDict(zip("abcd", layers, strict=True))),
+    "ModuleList": lambda lib, layers: lib.ModuleList(layers),
+}
+
+
+@pytest.mark.parametrize("index", [0, -1, slice(1, 3)], ids=str)
+@pytest.mark.parametrize("build", CONTAINERS.values(), ids=CONTAINERS)
+def test_deleting_numbers_the_rest_as_torch_does(build: Any, index: Any) -> None:
+    trees = []
+    for lib in (nn, torch.nn):
+        net = build(lib, [lib.Linear(1, n) for n in range(1, 5)])
+        del net[index]
+        trees.append([(name, layer.out_features) for name, layer in net.named_children()])
+        with pytest.raises(IndexError):
+            del net[7]
+        assert len(net) == len(trees[-1])
+    assert trees[0] == trees[1]
+
+
+def test_module_lists_take_a_module_anywhere() -> None:
+    ours, theirs = ModuleList(), torch.nn.ModuleList()
+    for out, index in enumerate((0, 0, 1, 3, 0), start=1):
+        ours.insert(index, nn.Linear(1, out))
+        theirs.insert(index, torch.nn.Linear(1, out))
+        assert [m.out_features for m in ours] == [m.out_features for m in theirs]
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    with pytest.raises(TypeError, match="registered as a Module"):
+        ours.insert(0, nn.functional.relu)
+    assert len(ours) == 5
 
 
 def test_sequential_takes_names() -> None:

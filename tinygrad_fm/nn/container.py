@@ -32,6 +32,16 @@ class _Numbered(Module):
     def __setitem__(self, index: int, module: Module) -> None:
         self.add_module(list(self._modules)[index], module)
 
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index]
+        self._number(modules)
+
+    def _number(self, modules: Iterable[Module]) -> None:
+        """Hold these modules alone, by number; names of their own are lost, as in PyTorch."""
+        self._modules.clear()
+        self._modules.update((str(i), module) for i, module in enumerate(modules))
+
     def _of(self, modules: OrderedDict[str, Module]) -> _Numbered:
         raise NotImplementedError
 
@@ -89,6 +99,12 @@ class ModuleList(_Numbered):
 
     def _of(self, modules: OrderedDict[str, Module]) -> ModuleList:
         return ModuleList(modules.values())
+
+    def insert(self, index: int, module: Module) -> None:
+        """Put a module before the one at `index`."""
+        modules = list(self.append(module))
+        modules.insert(index, modules.pop())
+        self._number(modules)
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
         """Add modules at the end."""
