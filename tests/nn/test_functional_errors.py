@@ -231,7 +231,7 @@ ARGUMENTS: dict[str, tuple[Call, str]] = {
     ),
     "same with stride": (
         lambda: nn.Conv2d(1, 1, 3, stride=2, padding="same")(zeros(1, 1, 8, 8)),
-        "padding='same' needs stride 1, got 2",
+        r"padding='same' needs stride 1, got \(2, 2\)",
     ),
     "pool stride 0": (
         lambda: nn.MaxPool2d(2, stride=0)(zeros(1, 1, 4, 4)),

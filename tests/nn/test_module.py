@@ -508,6 +508,32 @@ def test_containers_hold_modules_only(build: type) -> None:
         build(nn.ReLU(), nn.functional.relu)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2, "padding": 1, "dilation": 3},
+        {"stride": (2, 1), "padding": (0, 1)},
+        {"padding": "same"},
+    ],
+    ids=str,
+)
+def test_sizes_of_convolutions_are_pairs_as_torchs(options: dict) -> None:
+    ours, theirs = nn.Conv2d(2, 3, 5, **options), torch.nn.Conv2d(2, 3, 5, **options)
+    for name in ("kernel_size", "stride", "padding", "dilation"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    upwards, twin = nn.ConvTranspose2d(2, 3, (2, 3)), torch.nn.ConvTranspose2d(2, 3, (2, 3))
+    assert upwards.output_padding == twin.output_padding
+    assert upwards.kernel_size[1] * upwards.out_channels == 9
+
+
+@pytest.mark.parametrize("flag", ["affine", "track_running_stats"])
+@pytest.mark.parametrize("value", [True, False])
+def test_batch_norm_remembers_its_flags(flag: str, value: bool) -> None:
+    for lib in (nn, torch.nn):
+        assert getattr(lib.BatchNorm2d(3, **{flag: value}), flag) is value
+
+
 # ------------------------------------------------------------------------ printing
 
 

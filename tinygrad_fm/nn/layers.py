@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,9 +63,10 @@ class _Conv(Module):
                 f"{in_channels} → {out_channels}"
             )
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size: Size = kernel_size
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+        self.kernel_size = height, width = F._pair("kernel_size", kernel_size, 1)
+        self.stride = F._pair("stride", stride, 1)
+        self.padding = padding if isinstance(padding, str) else F._pair("padding", padding, 0)
+        self.dilation, self.groups = F._pair("dilation", dilation, 1), groups
         if transposed:
             self.weight = _empty(in_channels, out_channels // groups, height, width)
         else:
@@ -77,9 +79,10 @@ class _Conv(Module):
         init.default_(self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={_short(self.kernel_size)}"
         defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-        given = [f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
+        sizes = {name: _short(getattr(self, name)) for name in defaults}
+        given = [f", {name}={size}" for name, size in sizes.items() if size != defaults[name]]
         return text + "".join(given) + ("" if self.bias is not None else ", bias=False")
 
 
@@ -131,7 +134,7 @@ class ConvTranspose2d(_Conv):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, True
         )
-        self.output_padding = output_padding
+        self.output_padding = F._pair("output_padding", output_padding, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(
@@ -144,6 +147,11 @@ class ConvTranspose2d(_Conv):
             self.groups,
             self.dilation,
         )
+
+
+def _short(size: Any) -> Any:
+    """(3, 3) as 3, as it was given most likely; other sizes and names as they are."""
+    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
 
 
 class _BatchNorm(Module):
@@ -159,6 +167,7 @@ class _BatchNorm(Module):
     ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
         one, zero = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
         self.register_parameter("weight", Parameter(one) if affine else None)
         self.register_parameter("bias", Parameter(zero) if affine else None)
