@@ -27,6 +27,8 @@ SAME: dict[str, Callable[[Any], Any]] = {
     "zeros_like": lambda m: m.zeros_like(m.ones(2, 3, dtype=m.int64)),
     "ones_like": lambda m: m.ones_like(m.zeros(2, 3, dtype=m.float64)),
     "eye": lambda m: m.eye(3),
+    "eye wide": lambda m: m.eye(2, 3),
+    "eye tall": lambda m: m.eye(3, m=2, dtype=m.int64),
     "arange": lambda m: m.arange(5),
     "arange start": lambda m: m.arange(2, 7, 2),
     "arange down": lambda m: m.arange(5, 0, -1),
@@ -46,6 +48,7 @@ SAME: dict[str, Callable[[Any], Any]] = {
     "stack numbers": lambda m: m.stack([m.tensor(1.0), m.tensor(2.0)]),
     "where": lambda m: m.where(m.arange(3) > 0, m.ones(2, 1), m.zeros(3)),
     "einsum": lambda m: m.einsum("ij,jk->ik", m.ones(2, 3), m.ones(3, 4)),
+    "einsum list": lambda m: m.einsum("ij,jk->ik", [m.ones(2, 3), m.ones(3, 4)]),
     "functions": lambda m: m.relu(m.abs(m.sqrt(m.clamp(m.arange(4.0), min=1, max=2)) - 2)),
     "reductions": lambda m: m.stack([m.sum(m.ones(3)), m.max(m.arange(3.0)), m.prod(m.ones(2))]),
     "shapes": lambda m: m.flatten(m.transpose(m.reshape(m.arange(6), (2, 3)), 0, 1)),
@@ -84,6 +87,12 @@ def test_random_tensors() -> None:
     assert integers.dtype == np.int64
     assert set(integers.tolist()) == {-2, -1, 0, 1, 2}
     assert set(tg.randint(3, (2, 500)).flatten().tolist()) == {0, 1, 2}
+    for draw in (
+        lambda m: m.randint(high=3, size=(2, 500)),
+        lambda m: m.randint(3, size=(2, 500)),
+        lambda m: m.randint(1, 3, (2, 500)),
+    ):
+        assert set(draw(tg).flatten().tolist()) == set(draw(torch).flatten().tolist())
     assert sorted(tg.randperm(50).tolist()) == list(range(50))
 
 

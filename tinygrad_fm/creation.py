@@ -56,9 +56,9 @@ def ones_like(input: Tensor) -> Tensor:
     return Tensor(np.ones_like(input.data))
 
 
-def eye(n: int, dtype: DTypeLike = float32) -> Tensor:
-    """The identity matrix (n, n)."""
-    return Tensor(np.eye(n, dtype=dtype))
+def eye(n: int, m: int | None = None, dtype: DTypeLike = float32) -> Tensor:
+    """The identity matrix (n, n), or (n, m) with ones on its diagonal."""
+    return Tensor(np.eye(n, m, dtype=dtype))
 
 
 def arange(*args: Any, dtype: DTypeLike | None = None) -> Tensor:
@@ -79,13 +79,15 @@ def randn(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -
     return Tensor(default_generator().standard_normal(as_shape(size)).astype(dtype), requires_grad)
 
 
-def randint(low: int, high: Any, size: Sequence[int] | None = None) -> Tensor:
+def randint(low: int = 0, high: Any = None, size: Sequence[int] | None = None) -> Tensor:
     """Integers low ≤ i < high of a shape `size`, from the default generator.
 
     `randint(high, size)` begins at 0.
     """
     if size is None:
-        low, high, size = 0, low, high
+        high, size = None, high
+    if high is None:
+        low, high = 0, low
     return Tensor(default_generator().integers(low, high, tuple(size)))
 
 
@@ -131,12 +133,16 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     return apply(ops.Where, *pair(input, other), condition=as_tensor(condition).data.astype(bool))
 
 
-def einsum(equation: str, *operands: Tensor) -> Tensor:
+def einsum(equation: str, *operands: Any) -> Tensor:
     """Einstein summation, with `...`, repeated letters and implicit output.
+
+    The operands may come in a list.
 
     Raises:
         ValueError: if the equation names other operands, or does not fit their shapes.
     """
+    if len(operands) == 1 and isinstance(operands[0], Sequence):
+        operands = tuple(operands[0])
     return apply(ops.Einsum, *_one_dtype(operands), equation=equation)
 
 
