@@ -98,6 +98,24 @@ def test_a_shared_buffer_is_named_once_and_saved_under_each_name() -> None:
     assert list(net.state_dict()) == list(twin.state_dict())
 
 
+def test_a_buffer_that_is_not_persistent_is_neither_saved_nor_asked_for() -> None:
+    net, twin = Net(), TorchNet()
+    net.body.register_buffer("table", tg.ones(2), persistent=False)
+    twin.body.register_buffer("table", torch.ones(2), persistent=False)
+    assert [n for n, _ in net.named_buffers()] == [n for n, _ in twin.named_buffers()]
+    assert list(net.state_dict()) == list(twin.state_dict())
+    net.load_state_dict(twin.state_dict())
+    assert net.double().body.table.dtype == np.float64
+    assert list(copy.deepcopy(net).state_dict()) == list(twin.state_dict())
+    net.body.table = Parameter(tg.ones(1))
+    twin.body.table = torch.nn.Parameter(torch.ones(1))
+    assert "body.table" in net.state_dict()
+    assert list(net.state_dict()) == list(twin.state_dict())
+    net.register_buffer("offset", tg.ones(2), persistent=False)
+    net.register_buffer("offset", tg.ones(2))
+    assert "offset" in net.state_dict()
+
+
 @pytest.mark.parametrize("walk", ["named_parameters", "named_buffers"])
 @pytest.mark.parametrize("recurse", [True, False])
 def test_walks_take_torchs_arguments(walk: str, recurse: bool) -> None:

@@ -56,6 +56,7 @@ class Module:
     def __init__(self) -> None:
         for name in ("_parameters", "_buffers", "_modules", "_forward_hooks"):
             object.__setattr__(self, name, OrderedDict())
+        object.__setattr__(self, "_unsaved", set())
         object.__setattr__(self, "training", True)
 
     def forward(self, *inputs: Any) -> Any:
@@ -125,10 +126,11 @@ class Module:
         _need(name, parameter, Parameter)
         self._parameters[name] = parameter
 
-    def register_buffer(self, name: str, tensor: Tensor | None) -> None:
-        """Register a tensor that is saved with the module but not trained."""
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Register a tensor that is not trained, but saved with the module if `persistent`."""
         _need(name, tensor, Tensor)
         self._buffers[name] = tensor
+        (self._unsaved.discard if persistent else self._unsaved.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Register a module, for names that are no identifiers or are computed."""
@@ -202,7 +204,7 @@ class Module:
     # ---------------------------------------------------------------- state
 
     def state_dict(self) -> StateDict:
-        """All parameters and buffers by dotted name, as arrays that share their memory.
+        """All parameters and persistent buffers by dotted name, as arrays that share their memory.
 
         What is shared stands under each of its names, as in PyTorch.
         """
@@ -210,7 +212,8 @@ class Module:
 
     def _named_state(self) -> Iterator[tuple[str, Tensor]]:
         for prefix, module in self.named_modules(remove_duplicate=False):
-            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            buffers = [(n, b) for n, b in module._buffers.items() if n not in module._unsaved]
+            for name, tensor in (*module._parameters.items(), *buffers):
                 if tensor is not None:
                     yield (f"{prefix}.{name}" if prefix else name), tensor
 
