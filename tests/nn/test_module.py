@@ -552,6 +552,29 @@ def test_batch_norm_remembers_its_flags(flag: str, value: bool) -> None:
         assert getattr(lib.BatchNorm2d(3, **{flag: value}), flag) is value
 
 
+RESETS = {
+    "BatchNorm2d": lambda lib: lib.BatchNorm2d(3),
+    "BatchNorm1d plain": lambda lib: lib.BatchNorm1d(3, affine=False),
+    "BatchNorm1d untracked": lambda lib: lib.BatchNorm1d(3, track_running_stats=False),
+    "LayerNorm": lambda lib: lib.LayerNorm((2, 3)),
+    "LayerNorm without bias": lambda lib: lib.LayerNorm(3, bias=False),
+    "LayerNorm plain": lambda lib: lib.LayerNorm(3, elementwise_affine=False),
+}
+
+
+@pytest.mark.parametrize("build", RESETS.values(), ids=RESETS)
+def test_normalisation_begins_anew_as_torchs(build: Any) -> None:
+    ours, theirs = build(nn), build(torch.nn)
+    for _ in range(2):
+        assert list(ours.state_dict()) == list(theirs.state_dict())
+        for name, array in ours.state_dict().items():
+            wanted = theirs.state_dict()[name].numpy()
+            assert array.dtype == wanted.dtype
+            np.testing.assert_array_equal(array, wanted)
+            array += 7
+        ours.reset_parameters()
+
+
 # ------------------------------------------------------------------------ printing
 
 

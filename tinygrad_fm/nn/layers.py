@@ -168,13 +168,24 @@ class _BatchNorm(Module):
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        one, zero = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
-        self.register_parameter("weight", Parameter(one) if affine else None)
-        self.register_parameter("bias", Parameter(zero) if affine else None)
-        tracked = track_running_stats
-        self.register_buffer("running_mean", Tensor(zero.copy()) if tracked else None)
-        self.register_buffer("running_var", Tensor(one.copy()) if tracked else None)
-        self.register_buffer("num_batches_tracked", Tensor(np.array(0)) if tracked else None)
+        for name in ("weight", "bias"):
+            self.register_parameter(name, _empty(num_features) if affine else None)
+        for name in ("running_mean", "running_var"):
+            estimate = Tensor(_empty(num_features)) if track_running_stats else None
+            self.register_buffer(name, estimate)
+        number = Tensor(np.array(0)) if track_running_stats else None
+        self.register_buffer("num_batches_tracked", number)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """γ = 1 and β = 0, and the running estimates forget what they have seen."""
+        if self.affine:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+        if self.track_running_stats:
+            init.zeros_(self.running_mean)
+            init.ones_(self.running_var)
+            init.zeros_(self.num_batches_tracked)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
@@ -244,9 +255,17 @@ class LayerNorm(Module):
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
         self.normalized_shape, self.eps = tuple(shape), eps
-        one, zero = np.ones(self.normalized_shape, np.float32), np.zeros(shape, np.float32)
-        self.register_parameter("weight", Parameter(one) if elementwise_affine else None)
-        self.register_parameter("bias", Parameter(zero) if elementwise_affine and bias else None)
+        affine = elementwise_affine
+        self.register_parameter("weight", _empty(*self.normalized_shape) if affine else None)
+        self.register_parameter("bias", _empty(*self.normalized_shape) if affine and bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """γ = 1 and β = 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
