@@ -107,6 +107,7 @@ def test_cat_and_where_pass_gradients_to_each_part() -> None:
 BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
     "cat nothing": (lambda m: m.cat([]), "at least one tensor, got an empty list"),
     "stack nothing": (lambda m: m.stack([]), "at least one tensor"),
+    "cat numbers": (lambda m: m.cat([m.ones(2), m.tensor(1.0)]), "without axes; use stack"),
     "cat shapes": (lambda m: m.cat([m.ones(2, 3), m.ones(3, 3)], 1), r"\(2, 3\), \(3, 3\)"),
     "cat axes": (lambda m: m.cat([m.ones(2), m.ones(2, 1)]), "shapes that agree elsewhere"),
     "cat axis": (lambda m: m.cat([m.ones(2)], 1), "axis 1 is out of range"),

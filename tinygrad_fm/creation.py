@@ -100,10 +100,12 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors one after another along an axis. As in PyTorch, `tensor([])` fits anywhere.
 
     Raises:
-        ValueError: if there is none, or if their other axes differ.
+        ValueError: if there is none, if one has no axes, or if their other axes differ.
     """
     if not tensors:
         raise ValueError("cat needs at least one tensor, got an empty list")
+    if any(t.ndim == 0 for t in tensors):
+        raise ValueError("cat joins tensors along an axis, got one without axes; use stack")
     tensors = _one_dtype(tensors)
     tensors = [t for t in tensors if t.shape != (0,)] or tensors
     axis = tensors[0]._axis(dim)
