@@ -36,7 +36,6 @@ class Adam(Optimizer):
 
     Raises:
         ValueError: a negative option, or a beta outside [0, 1).
-        TypeError: in `step`, if a parameter's dtype was changed after its first step.
 
     Sources: Kingma and Ba, https://arxiv.org/abs/1412.6980; Reddi et al. (amsgrad),
     https://openreview.net/forum?id=ryQu7f-RZ;
@@ -75,11 +74,6 @@ class Adam(Optimizer):
     ) -> None:
         lr, (beta1, beta2), t = group["lr"], group["betas"], state["step"]
         m, v = buffer(state, "exp_avg", param), buffer(state, "exp_avg_sq", param)
-        if m.dtype != param.dtype:
-            raise TypeError(
-                f"the optimizer's state is {m.dtype}, the parameter now {param.dtype}; "
-                "convert a model before its first step, or build a new optimizer"
-            )
         weight_decay = group["weight_decay"]
         if weight_decay and group["decoupled_weight_decay"]:
             np.multiply(param, 1 - lr * weight_decay, out=param)

@@ -100,6 +100,9 @@ class Optimizer:
 
         Returns:
             what the closure returned, or None.
+
+        Raises:
+            TypeError: if a parameter has another dtype than the state from its earlier steps.
         """
         loss = None if closure is None else enable_grad(closure)()
         for group in self.param_groups:
@@ -112,7 +115,7 @@ class Optimizer:
         param = _writeable(p)
         state = self.state.setdefault(p, {"step": 0})
         scratch = self._scratch.get(p)
-        if scratch is None:
+        if scratch is None or scratch[0].dtype != param.dtype:
             scratch = self._scratch[p] = (np.empty_like(param), np.empty_like(param))
         state["step"] += 1
         self._update(param, grad, state, group, scratch)
@@ -199,7 +202,13 @@ def buffer(state: State, name: str, param: np.ndarray) -> np.ndarray:
     """The buffer `state[name]`, which starts as zeros like `param`."""
     if name not in state:
         state[name] = np.zeros_like(param)
-    return state[name]
+    found = state[name]
+    if found.dtype != param.dtype:
+        raise TypeError(
+            f"the optimizer's {name} is {found.dtype}, the parameter now {param.dtype}; convert a "
+            "model before its first step, or build a new optimizer"
+        )
+    return found
 
 
 def update_mean(mean: np.ndarray, value: np.ndarray, decay: float, scratch: np.ndarray) -> None:
