@@ -94,7 +94,7 @@ def _is_3x3(conv: Conv2d, x: Tensor) -> bool:
     """Kernel 3×3, padding 1, and an input that the layer itself would accept."""
     layout = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
     return (
-        layout in _PLAIN
+        layout == _PLAIN
         and isinstance(x, Tensor)
         and x.ndim == 4
         and len(x.data) > 0
@@ -105,7 +105,7 @@ def _is_3x3(conv: Conv2d, x: Tensor) -> bool:
     )
 
 
-_PLAIN = ((3, 1, 1, 1, 1), ((3, 3), (1, 1), (1, 1), (1, 1), 1))
+_PLAIN = ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
 
 def _is_2x2(pool: MaxPool2d) -> bool:
