@@ -18,6 +18,8 @@ import tiny_runs
 
 from tinygrad_fm import data
 from tinygrad_fm.cli import explain, main, parser
+from tinygrad_fm.cli.runs import confusion_table
+from tinygrad_fm.data.catalog import CLOTHES
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.summary import summarize
 from tinygrad_fm.runs import begin, go_on
@@ -244,6 +246,12 @@ def test_evaluate_finds_what_training_measured(runs, capsys):
     metrics = (runs[0] / "metrics.json").read_text()
     assert f'"test_accuracy": {float(accuracy) / 100:.4g}' in metrics
     assert text.count("Ankle boot") == 2  # among the classes, and in the confusion matrix
+
+
+def test_the_largest_confusions_fit_beside_the_names_of_their_classes():
+    text = confusion_table(np.full((10, 10), 1000), CLOTHES)
+    assert widest(text) <= 80
+    assert re.search(r"^1 Trouser  ( +1000){10}$", text, re.MULTILINE)
 
 
 # ---------------------------------------------------------------------------- bench, and pipes

@@ -40,6 +40,34 @@ def test_columns_come_in_order_of_appearance_and_text_that_is_a_number_stands_ri
     assert second.startswith("10.25 ± 0.1")
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("0, 1, 2", True),
+        ("28 / 30", True),
+        ("98.48 ± 0.21 %", True),
+        ("1.02 (0.98–1.05)", True),
+        ("64×1×28×28", True),
+        ("60,000 + 10,000", True),
+        ("1 Trouser", False),
+        ("19a8351", False),
+        ("2026-first-run", False),
+    ],
+)
+def test_only_text_made_of_numbers_stands_right(text, right):
+    header, _, first, _ = format_table(
+        [{"a": text}, {"a": "1" * 20 if right else "x" * 20}]
+    ).splitlines()
+    assert first == (text.rjust(20) if right else text)
+    assert header.startswith(" ") == right
+
+
+def test_a_column_of_names_that_begin_with_digits_is_wrapped():
+    rows = [{"model": f"9/2026-{'a-rather-long-name-' * 4}{i}", "n": 1} for i in range(2)]
+    lines = format_table([row | {f"column {i}": "12,345" for i in range(5)} for row in rows])
+    assert max(map(len, lines.splitlines())) <= 80
+
+
 def test_wide_headers_are_broken_before_texts():
     rows = [{f"measured quantity {i}": 123456.0 for i in range(6)}]
     lines = format_table(rows).splitlines()

@@ -88,8 +88,11 @@ def name_of(path: Path, paths: list[Path]) -> str:
 
 def confusion_table(confusion: np.ndarray, classes: tuple[str, ...]) -> str:
     """Rows are true classes, columns predicted ones, by number."""
+    predicted = [str(j) for j in range(len(classes))]
     rows = [
-        {"true": f"{i} {name}", **{str(j): int(n) or None for j, n in enumerate(row)}}
+        {"true": f"{i} {name}", **{j: int(n) or None for j, n in zip(predicted, row, strict=True)}}
         for i, (name, row) in enumerate(zip(classes, confusion, strict=True))
     ]
-    return f"true class below, predicted class above\n\n{format_table(rows)}"
+    # Without thousands separators ten columns of them fit beside the names.
+    table = format_table(rows, dict.fromkeys(predicted, "d"))
+    return f"true class below, predicted class above\n\n{table}"

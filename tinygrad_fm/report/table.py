@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ WIDTH = 80
 GAP = "  "
 MISSING = "–"
 NARROWEST = 8  # no column of text is squeezed below this many characters
+NUMBERS = re.compile(r"\d[\d .,:%±+×/()–]*")  # "92.5 ± 0.1 %", "28 / 30", "0, 1, 2", "64×10"
 
 
 def format_table(
@@ -24,9 +26,9 @@ def format_table(
 ) -> str:
     """Lay out rows as an aligned table; its columns are the keys, in order of appearance.
 
-    Numbers stand right, and so does text in a column where every cell starts with a digit
-    ("92.5 ± 0.1"). Plain text fits 80 columns: headers, then the widest texts, are wrapped until
-    it does; only numbers that are too wide by themselves go beyond.
+    Numbers stand right, and so does text in a column where every cell is made of numbers and the
+    signs between them ("92.5 ± 0.1"). Plain text fits 80 columns: headers, then the widest texts,
+    are wrapped until it does; only numbers that are too wide by themselves go beyond.
 
     Args:
         rows: cells by column name; None or a missing key becomes a dash.
@@ -74,7 +76,7 @@ def _text(value: Any, spec: str | None) -> str:
 
 
 def _is_numeric(value: Any) -> bool:
-    return value is None or isinstance(value, Real) or str(value)[:1].isdigit()
+    return value is None or isinstance(value, Real) or bool(NUMBERS.fullmatch(str(value)))
 
 
 def _markdown(columns: list[str], cells: list[list[str]], right: list[bool]) -> str:
