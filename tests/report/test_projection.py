@@ -96,3 +96,20 @@ def test_names_are_moved_apart_up_and_down_only():
     gaps = np.diff(np.sort(places[:3, 1]))
     assert gaps.min() > NAME_HEIGHT * 0.99
     np.testing.assert_array_equal(places[3], start[3])  # it was in nobody's way
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_names_stay_within_the_axes_and_still_do_not_cover_one_another(seed):
+    rng = np.random.default_rng(seed)
+    corner = rng.integers(2, size=2)  # where they all want to be
+    places = spread_names(corner + rng.normal(size=(10, 2)) / 20, np.full(10, 0.3))
+    half = np.array([0.3, NAME_HEIGHT]) / 2
+    assert (places >= half).all()
+    assert (places <= 1 - half).all()
+    assert np.diff(np.sort(places[:, 1])).min() > NAME_HEIGHT * 0.95
+
+
+def test_a_name_wider_than_the_axes_stands_in_their_middle():
+    np.testing.assert_array_equal(
+        spread_names(np.array([[0.1, 0.5]]), np.array([1.2])), [[0.5] * 2]
+    )

@@ -125,13 +125,14 @@ def _write_names(
 
 
 def spread_names(places: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Move names up or down until none covers another.
+    """Move names into the axes, then up or down until none covers another.
 
     Args:
         places: centres (N, 2), as shares of the axes.
         widths: of the names, (N,), as shares of the axes' width.
     """
-    places = places.copy()
+    half = np.stack([np.minimum(widths, 1), np.full(len(widths), NAME_HEIGHT)], axis=1) / 2
+    places = places.clip(half, 1 - half)
     numbers = np.arange(len(places))
     too_near = (widths[:, None] + widths) / 2  # (N,) and (N,) -> (N, N)
     for _ in range(200):
@@ -142,4 +143,5 @@ def spread_names(places: np.ndarray, widths: np.ndarray) -> np.ndarray:
             break
         up = np.where(y == 0, numbers - numbers[:, None], y)  # of two on one level the first
         places[:, 1] += (overlap * np.sign(up)).sum(axis=1) / 2
+        places = places.clip(half, 1 - half)
     return places
