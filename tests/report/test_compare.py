@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -53,9 +55,32 @@ def test_a_bad_start_does_not_press_the_curves_together():
     assert 0.94 < high < 1
 
 
-def test_without_validation_accuracies_no_ring_is_promised():
+def test_the_ring_is_explained_where_there_is_one():
+    _, dots = plot_comparison(HISTORIES, METRICS).axes
+    assert dots.get_xlabel().endswith("○  best validation")
+    assert dots.get_legend() is None  # which could cover the title
     metrics = {name: {"test_accuracy": 0.9} for name in METRICS}
-    assert plot_comparison(HISTORIES, metrics).axes[1].get_legend() is None
+    assert plot_comparison(HISTORIES, metrics).axes[1].get_xlabel() == ""
+
+
+def test_epochs_begin_with_1():
+    ticks = plot_comparison(HISTORIES, METRICS).axes[0].get_xticks()
+    np.testing.assert_array_equal(ticks, [1, 2, 3, 4])
+
+
+def test_long_names_leave_room_for_one_another_and_for_the_dots():
+    names = [f"{start}-{'rather-' * 5}long-{i}" for i, start in enumerate(("mlp", "_" * 50, "cnn"))]
+    histories = dict.fromkeys(names, HISTORIES["cnn"])
+    metrics = dict.fromkeys(names, METRICS["mlp"])
+    figure = plot_comparison(histories, metrics)
+    figure.draw_without_rendering()  # now everything has its place
+    curves, dots = figure.axes
+    labels = [label.get_window_extent() for label in dots.get_yticklabels()]
+    assert all(a.y0 > b.y1 for a, b in pairwise(labels))
+    assert min(label.x0 for label in labels) > curves.get_window_extent().x1
+    assert dots.get_window_extent().width > 0.25 * figure.bbox.width
+    ends = [label.get_text()[-4:] for label in dots.get_yticklabels()]
+    assert ends == ["ng-0", "ng-1", "ng-2"]  # where the names of one experiment's runs differ
 
 
 @pytest.mark.parametrize(

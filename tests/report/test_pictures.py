@@ -69,6 +69,12 @@ def test_without_validation_none_is_promised():
     assert not accuracy.get_legend().get_texts()
 
 
+@pytest.mark.parametrize(("epochs", "ticks"), [(1, [1]), (3, [1, 2, 3]), (20, [1, 5, 10, 15, 20])])
+def test_epochs_begin_with_1(epochs, ticks):
+    for axes in plot_history(history(epochs)).axes:
+        np.testing.assert_array_equal(axes.get_xticks(), ticks)
+
+
 def test_a_single_epoch_is_visible_as_a_point():
     assert all(line.get_marker() == "o" for line in plot_history(history(1)).axes[0].lines)
 

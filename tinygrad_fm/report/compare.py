@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tinygrad_fm.report.style import INK, MUTED, SERIES, new_figure, percent, save, styled
+from tinygrad_fm.report.style import INK, SERIES, epoch_ticks, new_figure, percent, save, styled
 from tinygrad_fm.report.table import format_table
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ COLUMNS = {
     "test_accuracy": "test",
     "seconds": "seconds",
 }
+LINE = 24  # characters of a model's name beside its dot
 RING: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": "white"}
 FORMATS = {**dict.fromkeys(("train", "validation", "test"), ".1%"), "seconds": ".1f"}
 
@@ -86,7 +87,7 @@ def _draw_curves(axes: Axes, histories: Mapping[str, History], colours: dict[str
         axes.plot(history["epoch"], history["val_accuracy"], color=colours[name], marker=marker)
     bottom, top = _plateaus([history["val_accuracy"] for history in histories.values()])
     axes.set(title="Validation accuracy", xlabel="epoch", ylim=(bottom, top))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xticks(epoch_ticks(max(map(len, histories.values()))))
     axes.yaxis.set_major_formatter(percent)
     axes.grid(axis="y")
 
@@ -114,7 +115,8 @@ def _draw_dots(axes: Axes, metrics: Mapping[str, Metrics], colours: dict[str, st
             "bbox": {"color": "white", "pad": 0.5},
         }
         axes.annotate(f"{test:.1%}", (test, row), (-15, 9), textcoords="offset points", **number)
-    axes.set_yticks(range(len(metrics)), list(metrics), color=INK, parse_math=False)
+    names = [_short(name) for name in metrics]
+    axes.set_yticks(range(len(names)), names, color=INK, parse_math=False)
     axes.set_ylim(len(metrics) - 0.5, -0.75)
     axes.xaxis.set_major_formatter(percent)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -122,5 +124,10 @@ def _draw_dots(axes: Axes, metrics: Mapping[str, Metrics], colours: dict[str, st
     axes.grid(axis="x")
     axes.set_title("Test accuracy")
     if any("validation_accuracy" in values for values in metrics.values()):
-        ring = Line2D([], [], color=MUTED, label="best validation", linestyle="", **RING)
-        axes.legend(handles=[ring], loc="lower right", bbox_to_anchor=(1, 1), handletextpad=0)
+        axes.set_xlabel("●  test      ○  best validation")
+
+
+def _short(name: str) -> str:
+    """The name on two lines at most; of a longer one its beginning and its end."""
+    lines = textwrap.wrap(name, LINE)
+    return "\n".join(lines if len(lines) < 3 else [lines[0], f"…{name[1 - LINE :]}"])

@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from tinygrad_fm.report.style import MUTED, SERIES, new_figure, percent, save, styled
+from tinygrad_fm.report.style import MUTED, SERIES, epoch_ticks, new_figure, percent, save, styled
 
 if TYPE_CHECKING:
     from tinygrad_fm.train import History
@@ -56,7 +55,7 @@ def plot_history(
                 _mark_best(axes, history, colour)
         axes.set_title(quantity.capitalize())
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        axes.set_xticks(epoch_ticks(max(map(len, named.values()))))
         axes.grid(axis="y")
     loss, accuracy = figure.axes
     loss.set_ylim(bottom=0)

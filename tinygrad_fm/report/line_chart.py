@@ -8,6 +8,8 @@ from html import escape
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from tinygrad_fm.report.style import epoch_ticks
+
 WIDTH, HEIGHT = 440, 260
 LEFT, RIGHT, TOP, BOTTOM = 48, 430, 14, 226  # where the axes are
 
@@ -49,7 +51,7 @@ def line_chart(
             label = "0%"
         parts.append(f'<path class="grid" d="M{LEFT} {y(tick):.1f}H{RIGHT}"/>')
         parts.append(_text(LEFT - 8, y(tick) + 4, label, "end"))
-    parts += [_text(x(n), BOTTOM + 20, str(n), "middle") for n in _whole_ticks(epochs)]
+    parts += [_text(x(n), BOTTOM + 20, str(n), "middle") for n in epoch_ticks(epochs)]
     parts.append(_text(RIGHT, HEIGHT - 2, "epoch", "end"))
     for i, (name, line) in enumerate(series.items()):
         points = [(x(n), y(v)) for n, v in enumerate(line, start=1) if np.isfinite(v)]
@@ -62,12 +64,6 @@ def line_chart(
             f'r="5"><title>epoch {best}: {shown}</title></circle>'
         )
     return "".join([*parts, "</svg>"])
-
-
-def _whole_ticks(epochs: int) -> list[int]:
-    """Whole numbers from 1 to `epochs`, not too many."""
-    ticks = MaxNLocator(6, integer=True).tick_values(1, epochs)
-    return sorted({1, *(int(tick) for tick in ticks if 1 <= tick <= epochs)})
 
 
 def _line(points: list[tuple[float, float]], name: str, i: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 INK = "#111827"  # titles and numbers
 MUTED = "#6b7280"  # labels and ticks
@@ -64,6 +65,12 @@ styled = rc_context(
 def percent(share: float, _: float) -> str:
     """A number on an axis, as matplotlib wants it told: 0.925 → "92.5%"."""
     return f"{100 * share:.4g}%"
+
+
+def epoch_ticks(last: int) -> list[int]:
+    """Epochs to name on an axis: the first, which is no 0, and round numbers up to the last."""
+    ticks = MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
+    return sorted({1, *(int(tick) for tick in ticks if 1 <= tick <= last)})
 
 
 def new_figure(height: float, **layout: Any) -> Figure:
