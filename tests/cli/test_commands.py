@@ -219,10 +219,25 @@ def test_compare_refuses_what_is_not_complete(runs, tmp_path, capsys):
     assert not picture.exists()
 
 
-def test_compare_refuses_more_runs_than_colours(runs, tmp_path, capsys):
-    many = [str(shutil.copytree(runs[0], tmp_path / f"run-{i}")) for i in range(9)]
-    assert main(["compare", *many]) == 1
-    assert "at most 8 runs fit one picture, got 9" in capsys.readouterr().err
+def test_compare_has_a_row_for_every_run_but_a_picture_only_for_as_many_as_colours(
+    runs, tmp_path, capsys
+):
+    many = [shutil.copytree(runs[0], tmp_path / f"run-{i:02}") for i in range(12)]
+    picture = tmp_path / "comparison.png"
+    text = output(capsys, "compare", *many, "--out", picture)
+    assert re.findall(r"^run-\d\d", text, re.MULTILINE) == [path.name for path in many]
+    assert text.endswith("There is no picture: it has colours for 8 runs, not for 12.\n")
+    assert not picture.exists()
+
+
+def test_compare_refuses_a_run_that_is_given_twice(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to(runs[0])
+    assert main(["compare", *map(str, runs), "link"]) == 1
+    assert capsys.readouterr().err == (
+        f"tinygrad-fm: {runs[0]} is given twice; leave one of the two out\n"
+    )
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("name", ["comparison", "comparison.txt"])

@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "compare",
         compare,
-        "compare runs in one table and one picture",
+        f"compare runs in one table, and up to {len(SERIES)} in one picture",
         "compare runs/mlp-2026-04-15-0 runs/cnn-2026-04-15-0",
     )
     command.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="complete run folders")
@@ -58,18 +58,23 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """What was measured when the runs were trained."""
+    places = [path.resolve() for path in options.runs]
+    for path, place in zip(options.runs, places, strict=True):
+        if places.count(place) > 1:
+            raise CommandError(f"{path} is given twice; leave one of the two out")
     runs = {name_of(path, options.runs): open_run(path) for path in options.runs}
-    if len(runs) > len(SERIES):
-        raise CommandError(f"at most {len(SERIES)} runs fit one picture, got {len(runs)}")
     metrics = {name: run.metrics() for name, run in runs.items()}
     histories = {name: run.history() for name, run in runs.items()}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    plot_comparison(histories, metrics, options.out)
     print(format_comparison(metrics))
     if len({run.config["data_sha256"]["test"] for run in runs.values()}) > 1:
         print("\nTheir accuracies are of different test sets:")
         print("\n".join(f"  {name}: {run.recipe.dataset}" for name, run in runs.items()))
-    print(f"\nThe picture is {options.out}")
+    if len(runs) > len(SERIES):
+        print(f"\nThere is no picture: it has colours for {len(SERIES)} runs, not for {len(runs)}.")
+    else:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        plot_comparison(histories, metrics, options.out)
+        print(f"\nThe picture is {options.out}")
 
 
 def picture(text: str) -> Path:
