@@ -263,6 +263,25 @@ def test_evaluate_finds_what_training_measured(runs, capsys):
     assert text.count("Ankle boot") == 2  # among the classes, and in the confusion matrix
 
 
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_the_test_set_is_not_read_before_training_is_over(runs, tmp_path, command, epochs, capsys):
+    begun = shutil.copytree(runs[0], tmp_path / "begun")
+    (begun / "metrics.json").unlink()
+    history = (begun / "history.csv").read_text().splitlines()[: 1 + epochs]
+    (begun / "history.csv").write_text("\n".join(history) + "\n")
+    if not epochs:  # the first epoch is under way
+        (begun / "history.csv").unlink()
+        (begun / "model.safetensors").unlink()
+    assert main([command, str(begun)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        f"tinygrad-fm: {begun} is not complete: {epochs} of 2 epochs, and the test set is read at "
+        f"the end; go on with `tinygrad-fm train --resume {begun}`\n"
+    )
+
+
 def test_the_largest_confusions_fit_beside_the_names_of_their_classes():
     text = confusion_table(np.full((10, 10), 1000), CLOTHES)
     assert widest(text) <= 80

@@ -13,6 +13,7 @@ from saved_runs import saved_run
 from tinygrad_fm.cli import main
 from tinygrad_fm.cli.predict import BAR, bar
 from tinygrad_fm.reference.models import mlp_1hidden
+from tinygrad_fm.train.history import COLUMNS
 
 
 @pytest.fixture
@@ -114,6 +115,9 @@ def test_import_then_evaluate_and_report(tmp_path, capsys, monkeypatch):
     assert main(["report", str(tmp_path / "a new")]) == 0
     assert "report.html" in capsys.readouterr().out
     assert "mlp-1hidden on garments" in (tmp_path / "a new" / "report.html").read_text("utf-8")
+    (tmp_path / "a new" / "history.csv").write_text(f"{','.join(COLUMNS)}\n1,1,1,1,1,1,1\n")
+    assert main(["evaluate", str(tmp_path / "a new")]) == 1  # further training is under way
+    assert "is not complete: 1 of" in capsys.readouterr().err
     assert main([*arguments, "--out", str(tmp_path / "a new")]) == 1
     assert "is not empty" in capsys.readouterr().err
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_fm.cli.command import add_command, add_data_dir, add_run
+from tinygrad_fm.cli.runs import open_trained
 from tinygrad_fm.report.page import Outcome, run_page
-from tinygrad_fm.runs import SavedRun, open_run
+from tinygrad_fm.runs import SavedRun
 from tinygrad_fm.runs.files import write_atomically
 from tinygrad_fm.runs.folder import HISTORY
 
@@ -20,7 +21,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "report",
         report,
-        "test a run and write a page about it, report.html in its folder",
+        "test a complete run and write a page about it, report.html in its folder",
         "report runs/cnn-2026-04-15-0",
     )
     add_run(command)
@@ -28,7 +29,7 @@ def add_commands(commands: Any) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    run = open_run(options.run)
+    run = open_trained(options.run)
     path = run.path / PAGE
     write_atomically(path, page(run, options.data_dir).encode(errors="replace"))
     print(f"{path} can be opened in any browser; it needs no network")

@@ -12,7 +12,8 @@ from matplotlib.backend_bases import FigureCanvasBase
 from tinygrad_fm.cli.command import CommandError, add_command, add_data_dir, add_run
 from tinygrad_fm.report import format_classes, format_comparison, format_table, plot_comparison
 from tinygrad_fm.report.style import SERIES
-from tinygrad_fm.runs import open_run
+from tinygrad_fm.runs import SavedRun, open_run, resume_command
+from tinygrad_fm.runs.folder import HISTORY, INITIAL
 from tinygrad_fm.train import accuracy, classification_report, confusion_matrix
 
 
@@ -21,7 +22,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "evaluate",
         evaluate,
-        "test a run: accuracy, confusion matrix, and a table of the classes",
+        "test a complete run: accuracy, confusion matrix, and a table of the classes",
         "evaluate runs/cnn-2026-04-15-0",
     )
     add_run(command)
@@ -46,7 +47,7 @@ def add_commands(commands: Any) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Test the run's best weights now, and print what comes out."""
-    run = open_run(options.run)
+    run = open_trained(options.run)
     predicted, _, labels = run.predictions(options.data_dir)
     confusion = confusion_matrix(predicted, labels, len(run.classes))
     right, total = int(np.trace(confusion)), int(confusion.sum())
@@ -54,6 +55,24 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"test accuracy {accuracy(predicted, labels):.2%}: {right:,} of {total:,} images\n")
     print(format_classes(classification_report(confusion), run.classes), end="\n\n")
     print(confusion_table(confusion, run.classes))
+
+
+def open_trained(path: Path) -> SavedRun:
+    """The run, if its test set may be read: training is over, or it is of imported weights.
+
+    Raises:
+        CommandError: training is under way. Whoever knew the test accuracy now could choose by it
+            when to stop, and it would be no test any more.
+    """
+    run = open_run(path)
+    begun = (path / HISTORY).exists()
+    if not run.complete and (begun or not (path / INITIAL).exists()):
+        epochs = len(run.history()) if begun else 0
+        raise CommandError(
+            f"{path} is not complete: {epochs} of {run.recipe.epochs} epochs, and the test set is "
+            f"read at the end; go on with `{resume_command(path)}`"
+        )
+    return run
 
 
 def compare(options: argparse.Namespace) -> None:
