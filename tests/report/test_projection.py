@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
@@ -74,6 +76,14 @@ def test_points_have_their_class_colour_and_names_stand_in_their_middle(tmp_path
         assert text.get_text() == CLASSES[label]
         place = left.transLimits.inverted().transform(text.get_position())
         np.testing.assert_allclose(place, np.median(points[labels == label], axis=0), atol=1e-6)
+
+
+def test_what_is_written_below_four_panels_does_not_touch():
+    features, labels = clouds()
+    figure = plot_projection(dict.fromkeys("abcd", features), labels, CLASSES)
+    figure.draw_without_rendering()  # now everything has its place
+    boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_names_of_classes_without_points_are_left_out():

@@ -73,7 +73,7 @@ def plot_projection(
     lengths = [len(array) for array in features.values()]
     if not lengths or any(length != len(labels) for length in lengths):
         raise ValueError(f"wanted features of {len(labels)} labelled pictures, got {lengths}")
-    figure = new_figure(height=0.8 + 8 / max(len(lengths), 2))
+    figure = new_figure(height=1 + 8 / np.clip(len(lengths), 2, 3))  # lower, names would touch
     width = (WIDTH - 0.5) / len(lengths) - 0.4  # of a panel, in inches
     panels = figure.subplots(1, len(lengths), squeeze=False)[0]
     for axes, (title, array) in zip(panels, features.items(), strict=True):
@@ -81,8 +81,8 @@ def plot_projection(
         _draw_points(axes, points, labels)
         _write_names(axes, points, labels, classes, width)
         axes.set_title(title)
-        axes.set_xlabel(f"first component, {share[0]:.0%} of the variance")
-        axes.set_ylabel(f"second, {share[1]:.0%}")
+        axes.set_xlabel(f"first component:\n{share[0]:.0%} of the variance")
+        axes.set_ylabel(f"second: {share[1]:.0%}")
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set(visible=True, color="#d1d5db")
