@@ -3,6 +3,8 @@
 #
 # Layer by layer, a network turns pixels into numbers that tell more and more about the class and
 # less and less about everything else. Two ways to get at these numbers, and a picture of them.
+#
+# `--recipe mlp` (or any other that sees images): the same of another network.
 
 # %%
 from functools import partial
@@ -12,52 +14,63 @@ from options import load, parse, train
 from scipy.spatial.distance import cdist
 
 import tinygrad_fm as tg
+from tinygrad_fm import nn
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
 from tinygrad_fm.recipes.run import loaders
 from tinygrad_fm.report import format_table, plot_projection
 from tinygrad_fm.train import predict
 
-options = parse("features", dataset="garments", epochs=4, lr=None)
+options = parse("features", dataset="garments", epochs=4, lr=None, recipe="cnn-5conv")
 
 # %% [markdown]
 # ## A trained network
-# Five convolutions, narrower than those of the recipe, so that it does not take long. The model has
-# two parts: `features` makes 64 numbers of a picture, `classifier` ten scores of those.
+# Unless you choose another one, five convolutions, narrower than those of the recipe, so that it
+# does not take long. That model has two parts: `features` makes 64 numbers of a picture,
+# `classifier` ten scores of those.
 
 # %%
-narrow = partial(FiveConvolutions, channels=(16, 32, 64), hidden=64)
-recipe = RECIPES["cnn-5conv"].changed(build=narrow, dataset=options.dataset)
-(run,) = train({"cnn-5conv, narrow": recipe}, options).values()
+recipe = RECIPES[options.recipe].changed(dataset=options.dataset)
+if options.recipe == "cnn-5conv":
+    recipe = recipe.changed(build=partial(recipe.build, channels=(16, 32, 64), hidden=64))
+(run,) = train({options.recipe: recipe}, options).values()
 model = run.model
 print(model)
 print(f"test accuracy on {run.test_set.name}: {run.test_accuracy:.1%}")
+_, _, test = loaders(recipe, *load(options), options.seed)
 
 # %% [markdown]
 # ## The first way: call the part
-# `model.features(x)` is an ordinary call. `predict` makes it for every picture, in evaluation mode
-# and without a graph.
+# `model.features(x)` is an ordinary call, where a model has such a part. `predict` makes it for
+# every picture, in evaluation mode and without a graph.
 
 # %%
-_, _, test = loaders(recipe, *load(options), options.seed)
-images, _ = next(iter(test))
-with tg.no_grad():
-    print("model.features(images):", model.features(images))
-_, features, labels = predict(model.features, test)
+if hasattr(model, "features"):
+    images, _ = next(iter(test))
+    with tg.no_grad():
+        print("model.features(images):", model.features(images))
+    _, called, _ = predict(model.features, test)
 
 # %% [markdown]
-# ## The second way: a hook
+# ## The second way: hooks
 # Any layer can be listened to, whether it has a name in the model or not: a forward hook is called
-# with its inputs and its output. This one listens to the second pooling, behind three convolutions.
+# with its inputs and its output. These listen to what the linear layers are given. The last one
+# turns it into ten scores, so that is what the network knows of a picture: its features.
 
 # %%
-heard = []
-layer = model.features[10]
-handle = layer.register_forward_hook(lambda layer, inputs, output: heard.append(output.numpy()))
-predict(model, test)
-handle.remove()
-maps = np.concatenate(heard)
-print(f"heard from {layer}: {maps.shape}")
+linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+heard = {layer: [] for layer in linear if layer.in_features != 28 * 28}  # others see pixels
+handles = [
+    layer.register_forward_hook(lambda layer, inputs, _: heard[layer].append(inputs[0].numpy()))
+    for layer in heard
+]
+_, _, labels = predict(model, test)
+for handle in handles:
+    handle.remove()
+stages = {f"To linear {linear.index(layer) + 1}": np.concatenate(heard[layer]) for layer in heard}
+_, features = stages.popitem()
+print(f"features, heard by a hook: {features.shape}")
+if hasattr(model, "features"):
+    print(f"the same as model.features: {np.allclose(called, features, rtol=1e-4, atol=1e-5)}")
 
 # %% [markdown]
 # ## What they are worth
@@ -73,8 +86,8 @@ def nearest_mean(vectors):
     return (cdist(vectors[half:], means).argmin(axis=1) == labels[half:]).mean()
 
 
-stages = {"Pixels": run.test_set.images, "Second pooling": maps, "model.features": features}
-vectors = {name: array.reshape(len(array), -1) for name, array in stages.items()}
+pixels = run.test_set.images.reshape(len(labels), -1)
+vectors = {"Pixels": pixels, **stages, "Features": features}
 rows = [
     {"stage": name, "numbers": array.shape[1], "nearest mean": nearest_mean(array)}
     for name, array in vectors.items()

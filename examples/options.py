@@ -10,21 +10,27 @@ from types import TracebackType
 
 from tinygrad_fm import data
 from tinygrad_fm.cli.command import natural, positive, rate
-from tinygrad_fm.recipes import Recipe, Run, run
+from tinygrad_fm.recipes import RECIPES, Recipe, Run, run
 
 DATASETS = ("fashion-mnist", "mnist", "garments")
 # No mistakes in a script. A loss that is not finite is a FloatingPointError.
 EXPECTED = (data.DataUnavailable, data.IDXError, FloatingPointError, OSError)
 
 
-def parse(example: str, *, dataset: str, epochs: int, lr: float | None) -> argparse.Namespace:
+def parse(
+    example: str, *, dataset: str, epochs: int, lr: float | None, recipe: str | None = None
+) -> argparse.Namespace:
     """The options of a script, or their defaults in a notebook; makes the folder for pictures.
 
-    From here on a script ends with one line about what it could not help.
+    A script that names a recipe has --recipe, for any that sees images. From here on a script ends
+    with one line about what it could not help.
     """
     sys.excepthook = tell
     warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's; a loss that is NaN is told
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    if recipe is not None:
+        seeing = [name for name in RECIPES if RECIPES[name].extractor is None]
+        parser.add_argument("--recipe", default=recipe, choices=seeing)
     parser.add_argument("--dataset", default=dataset, choices=DATASETS)
     parser.add_argument("--data-dir", type=Path, help="folder with the data set's files")
     parser.add_argument("--epochs", type=positive, default=epochs)

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import re
 
+from example_runner import run
 
-def test_features_are_worth_more_from_stage_to_stage(lesson):
+
+def stages(output: str) -> dict[tuple[str, str], float]:
+    """The table of the example: accuracies by stage and number of features."""
+    rows = re.findall(r"^(\S.*?) +([\d,]+) +(\S+)%$", output, re.MULTILINE)
+    return {(name, numbers): float(accuracy) for name, numbers, accuracy in rows}
+
+
+def test_features_are_worth_more_than_pixels(lesson):
     output, out = lesson("features")
     assert "model.features(images): Tensor(500×64" in output
-    assert "heard from MaxPool2d" in output
-    assert "(2000, 32, 7, 7)" in output
-    rows = re.findall(r"^(\S.*?) +([\d,]+) +(\S+)%$", output, re.MULTILINE)
-    assert [row[:2] for row in rows] == [
-        ("Pixels", "784"),
-        ("Second pooling", "1,568"),
-        ("model.features", "64"),
-    ]
-    pixels, _, features = (float(accuracy) for *_, accuracy in rows)
-    assert 30 < pixels < features
+    assert "features, heard by a hook: (2000, 64)" in output
+    assert "the same as model.features: True" in output
+    found = stages(output)
+    assert list(found) == [("Pixels", "784"), ("To linear 1", "576"), ("Features", "64")]
+    assert 30 < found["Pixels", "784"] < found["Features", "64"]
     assert (out / "projection.png").stat().st_size > 1000
+
+
+def test_features_of_a_network_that_has_no_such_part(tmp_path):
+    arguments = ("--recipe", "mlp", "--dataset", "garments", "--epochs", "1", "--out", tmp_path)
+    result = run("features", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "model.features" not in result.stdout
+    found = stages(result.stdout)
+    assert list(found) == [("Pixels", "784"), ("To linear 2", "128"), ("Features", "64")]
+    assert 30 < found["Pixels", "784"] < found["Features", "64"]
+    assert (tmp_path / "projection.png").stat().st_size > 1000
+
+
+def test_features_of_features_are_not_on_offer(tmp_path):
+    result = run("features", "--recipe", "features-mlp", "--out", tmp_path)
+    assert result.returncode == 2
+    assert "invalid choice: 'features-mlp'" in result.stderr
 
 
 def test_a_task_is_learnt_anew_with_frozen_layers_and_with_trained_ones(lesson):
