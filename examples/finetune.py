@@ -18,7 +18,7 @@ import tinygrad_fm as tg
 from tinygrad_fm import data, nn, optim
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.report import format_table, plot_comparison
-from tinygrad_fm.train import evaluate, fit
+from tinygrad_fm.train import EarlyStopping, evaluate, fit
 
 options = parse("finetune", dataset="garments", epochs=2, lr=1e-3)
 FEW = 20  # pictures of each class that the second task has to learn from
@@ -90,12 +90,15 @@ class Network(nn.Module):
 
 
 def learn(model, batches, epochs):
-    """Train what is not frozen; returns the history and the test accuracy."""
+    """Train what is not frozen; returns the history, the best epoch, and its test accuracy."""
     train, validation, test = batches
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = optim.Adam(trained, options.lr)
-    history = fit(model, F.cross_entropy, optimizer, train, validation, epochs=epochs)
-    return history, evaluate(model, test, F.cross_entropy).accuracy
+    # It never stops, but keeps the weights of the epoch that validation likes best.
+    best = EarlyStopping(patience=epochs, monitor="val_accuracy")
+    loss = F.cross_entropy
+    history = fit(model, loss, optimizer, train, validation, epochs=epochs, early_stopping=best)
+    return history, best.best_epoch, evaluate(model, test, loss).accuracy
 
 
 # %% [markdown]
@@ -110,7 +113,7 @@ for first, second in (tasks, tasks[::-1]):
     tg.manual_seed(options.seed)
     taught = Network(len(first[0].classes))
     batches = loaders(first)
-    _, accuracy = learn(taught, batches, options.epochs)
+    *_, accuracy = learn(taught, batches, options.epochs)
     print(f"\n{first[0].name}, {len(batches[0].dataset):,} pictures: {accuracy:.1%}")
     for method in ("new", "frozen", "fine-tuned"):
         tg.manual_seed(options.seed)
@@ -120,7 +123,7 @@ for first, second in (tasks, tasks[::-1]):
         if method == "frozen":
             model.early.requires_grad_(False)
         # Few pictures make short epochs, so there are more of them.
-        history, accuracy = learn(model, loaders(second, FEW), 25 * options.epochs)
+        history, best_epoch, accuracy = learn(model, loaders(second, FEW), 25 * options.epochs)
         name = f"{method}: {second[0].name}"
         histories[name] = history
         metrics[name] = {"test_accuracy": accuracy}
@@ -129,6 +132,7 @@ for first, second in (tasks, tasks[::-1]):
                 "task": second[0].name,
                 "early layers": method,
                 "trained parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+                "best epoch": best_epoch,
                 "test": accuracy,
                 "seconds": history["seconds"].sum(),
             }

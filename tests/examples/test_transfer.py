@@ -43,15 +43,18 @@ def test_features_of_features_are_not_on_offer(tmp_path):
 
 def test_a_task_is_learnt_anew_with_frozen_layers_and_with_trained_ones(lesson):
     output, out = lesson("finetune")
-    row = r"^(\S+ half) +(\S+) +([\d,]+) +(\S+)% +\S+$"
+    row = r"^(\S+ half) +(\S+) +([\d,]+) +(\d+) +(\S+)% +\S+$"
     rows = re.findall(row, output, re.MULTILINE)
     ways = ("new", "frozen", "fine-tuned")
     assert [row[:2] for row in rows] == [
         (task, way) for task in ("second half", "first half") for way in ways
     ]
-    counts = {way: int(count.replace(",", "")) for _, way, count, _ in rows}
+    counts = {way: int(count.replace(",", "")) for _, way, count, *_ in rows}
     early = (9 + 1) * 16 + (9 * 16 + 1) * 32  # weights and biases of the two convolutions
     assert counts["new"] - counts["frozen"] == early
     assert counts["new"] == counts["fine-tuned"]
+    epochs = [int(epoch) for *_, epoch, _ in rows]
+    assert all(1 <= epoch <= 25 for epoch in epochs)
+    assert min(epochs) < 25  # the best is not always the last
     assert all(float(accuracy) > 40 for *_, accuracy in rows)  # of five classes
     assert (out / "comparison.png").stat().st_size > 1000
