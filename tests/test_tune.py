@@ -66,7 +66,7 @@ def test_the_best_trials_settings_are_trained_and_the_run_is_used_like_any_other
     assert main([*TINY, "--trials", "2", "--out", str(tmp_path)]) == 0
     file, out = tmp_path / "best.json", tmp_path / "run"
     command = ["train", "mlp-1hidden", "--settings", str(file), "--out", str(out)]
-    told = f"to train with the best settings: tinygrad-fm {' '.join(command[:4])}\n"
+    told = f"Train with the best settings with:\n  tinygrad-fm {' '.join(command[:4])}\n"
     assert capsys.readouterr().out.endswith(told)
     best = max(rows(tmp_path), key=lambda row: float(row["validation_accuracy"]))
     settings = json.loads(file.read_text())

@@ -61,7 +61,7 @@ def tune(options: argparse.Namespace) -> None:
     print(f"\nThe trials are in {out}/")
     if (out / BEST).exists():
         best = shlex.join(["tinygrad-fm", "train", recipe.name, "--settings", str(out / BEST)])
-        print(f"  to train with the best settings: {best}")
+        print(f"Train with the best settings with:\n  {best}")
 
 
 def same_search(options: argparse.Namespace, out: Path) -> str:
