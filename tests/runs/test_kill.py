@@ -63,7 +63,7 @@ def check_killed(tmp_path: Path, recipe: str, epochs: int, kills: int, seed: int
     finish("train", recipe, *options, "--out", tmp_path / "whole")
     run, chance = tmp_path / "killed", random.Random(seed)
     arguments: tuple[str | Path, ...] = ("train", recipe, *options, "--out", run)
-    moments = set()
+    moments = []
     for _ in range(kills):
         process = start(*arguments)
         while not (run / "config.json").exists() and process.poll() is None:
@@ -71,11 +71,13 @@ def check_killed(tmp_path: Path, recipe: str, epochs: int, kills: int, seed: int
         if not kill_at_a_random_moment(process, run, chance):
             assert process.returncode == 0
             break
-        moments.add(tuple(sorted(p.name for p in run.glob("**/checkpoint/*"))))
+        moments.append(tuple(sorted(p.name for p in run.glob("**/checkpoint/*"))))
         arguments = ("train", "--resume", run)
     else:
         finish(*arguments)
-    assert len(moments) > kills // 2  # not all before the first checkpoint, or after the last
+    # Not all before the first checkpoint; fewer than asked for where training is fast.
+    assert len(moments) >= kills // 2
+    assert len(set(moments)) > len(moments) // 2
     whole = tmp_path / "whole"
     weights, expected = (load_file(path / "model.safetensors") for path in (run, whole))
     assert weights.keys() == expected.keys()
@@ -92,7 +94,7 @@ def test_killed_a_few_times(tmp_path, recipe):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["mlp-deep", "mlp-1hidden"])
 def test_killed_fifty_times(tmp_path, recipe):
-    check_killed(tmp_path, recipe, epochs=3, kills=50, seed=2)
+    check_killed(tmp_path, recipe, epochs=12, kills=50, seed=2)
 
 
 @pytest.mark.slow
