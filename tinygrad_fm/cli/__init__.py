@@ -15,6 +15,7 @@ from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, ru
 from tinygrad_fm.cli.command import CommandError
 from tinygrad_fm.data import DataUnavailable, IDXError, PictureError
 from tinygrad_fm.export import ExportError
+from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import ExtractorError
 from tinygrad_fm.runs import RunError
 from tinygrad_fm.tune import TuneError
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and not options.takes_rest:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
+    if getattr(options, "threads", None):
+        set_num_threads(options.threads)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning

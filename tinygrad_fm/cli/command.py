@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.recipes.settings import DATASETS, configured
 from tinygrad_fm.runs.files import read_json
 
 Number = TypeVar("Number", int, float)
@@ -56,6 +56,19 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
     """The option --data-dir."""
     command.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="where the data set's files are"
+    )
+
+
+def add_dataset(command: argparse.ArgumentParser) -> None:
+    """The options --dataset and --data-dir."""
+    command.add_argument("--dataset", choices=DATASETS, help="instead of the recipe's own")
+    add_data_dir(command)
+
+
+def add_threads(command: argparse.ArgumentParser) -> None:
+    """The option --threads, which `main` carries out."""
+    command.add_argument(
+        "--threads", type=positive, metavar="N", help="by default one for each core"
     )
 
 

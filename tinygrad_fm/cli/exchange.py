@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_fm.cli.command import (
     add_command,
-    add_data_dir,
+    add_dataset,
     add_extractor,
     add_run,
     add_settings,
@@ -20,7 +20,6 @@ from tinygrad_fm.cli.command import (
 )
 from tinygrad_fm.export import FORMATS, export
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.settings import DATASETS
 from tinygrad_fm.runs import import_weights, open_run, resume_command
 
 SETTINGS = ("dataset", "epochs", "batch_size", "lr")
@@ -56,8 +55,7 @@ def add_commands(commands: Any) -> None:
     add("file", type=Path, metavar="FILE", help="a safetensors file with the weights of RECIPE")
     add("recipe", choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
     add("--out", type=Path, metavar="RUN", help="the run folder (default: under runs/)")
-    add("--dataset", choices=DATASETS, help="instead of the recipe's own")
-    add_data_dir(command)
+    add_dataset(command)
     add("--epochs", type=positive, metavar="N", help="of further training")
     add("--batch-size", type=positive, metavar="N")
     add("--lr", type=rate, metavar="RATE", help="learning rate of further training")

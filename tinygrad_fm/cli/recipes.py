@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.cli.command import CommandError, add_command, positive
+from tinygrad_fm.cli.command import CommandError, add_command, add_threads, positive
 from tinygrad_fm.graph import SUFFIXES, draw
 from tinygrad_fm.nn import Module
-from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES, Recipe
 from tinygrad_fm.recipes.profiling import profile_recipe
 from tinygrad_fm.recipes.summary import Layer, summarize
@@ -66,7 +65,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument(
         "--batch-size", type=positive, metavar="N", help="images (default: the recipe's own)"
     )
-    command.add_argument("--threads", type=positive, metavar="N", help="by default one a core")
+    add_threads(command)
     command.add_argument("--inference", action="store_true", help="instead of training steps")
 
     command = add_command(
@@ -127,8 +126,6 @@ def blank_images(recipe: Recipe, batch_size: int) -> Tensor:
 
 def show_profile(options: argparse.Namespace) -> None:
     """The table of `profile_recipe`."""
-    if options.threads:
-        set_num_threads(options.threads)
     recipe = RECIPES[options.recipe]
     print(profile_recipe(recipe, options.batch_size, training=not options.inference))
 

@@ -9,20 +9,19 @@ from typing import Any
 
 from tinygrad_fm.cli.command import (
     add_command,
-    add_data_dir,
+    add_dataset,
     add_extractor,
     add_settings,
+    add_threads,
     natural,
     positive,
     rate,
     settings,
 )
 from tinygrad_fm.demo import table
-from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.settings import DATASETS, OPTIMIZERS, SCHEDULES
-from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
-from tinygrad_fm.runs.folder import resume_command
+from tinygrad_fm.recipes.settings import OPTIMIZERS, SCHEDULES
+from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run, resume_command
 
 SETTINGS = (
     "dataset",
@@ -46,8 +45,7 @@ def add_commands(commands: Any) -> None:
     )
     add = command.add_argument
     add("recipe", nargs="?", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
-    add("--dataset", choices=DATASETS, help="instead of the recipe's own")
-    add_data_dir(command)
+    add_dataset(command)
     add("--epochs", type=positive, metavar="N")
     add("--batch-size", type=positive, metavar="N")
     add("--lr", type=rate, metavar="RATE", help="learning rate")
@@ -60,7 +58,7 @@ def add_commands(commands: Any) -> None:
         help="end after N epochs in a row without a better validation accuracy",
     )
     add("--seed", type=natural, metavar="N", help="of everything that is random (default: 0)")
-    add("--threads", type=positive, metavar="N", help="by default one for each core")
+    add_threads(command)
     add(
         "--augment",
         action=argparse.BooleanOptionalAction,
@@ -75,8 +73,6 @@ def add_commands(commands: Any) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train, then print the run's row."""
-    if options.threads:
-        set_num_threads(options.threads)
     saved = start(options) if options.resume is None else resume(options)
     if saved.complete:
         print(f"{saved.path} is complete: test accuracy {saved.metrics()['test_accuracy']:.2%}")

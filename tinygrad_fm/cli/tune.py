@@ -7,10 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tinygrad_fm.cli.command import add_command, add_data_dir, natural, positive
-from tinygrad_fm.ops.parallel import set_num_threads
+from tinygrad_fm.cli.command import add_command, add_dataset, add_threads, natural, positive
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.settings import DATASETS
 from tinygrad_fm.report import format_trials
 from tinygrad_fm.tune import BEST, search
 
@@ -25,8 +23,7 @@ def add_commands(commands: Any) -> None:
     )
     add = command.add_argument
     add("recipe", metavar="RECIPE", choices=RECIPES, help=", ".join(RECIPES))
-    add("--dataset", choices=DATASETS, help="instead of the recipe's own")
-    add_data_dir(command)
+    add_dataset(command)
     add("--trials", type=positive, metavar="N", default=20, help="how many to add (default: 20)")
     add("--epochs", type=positive, metavar="N", help="of each trial (default: the recipe's own)")
     add(
@@ -37,7 +34,7 @@ def add_commands(commands: Any) -> None:
     )
     add("--study", metavar="NAME", help="the search's name in the storage")
     add("--seed", type=natural, metavar="N", default=0)
-    add("--threads", type=positive, metavar="N", help="by default one for each core")
+    add_threads(command)
     add("--out", type=Path, metavar="DIR", help="for the table, the picture and trials.db")
 
 
@@ -45,8 +42,6 @@ def tune(options: argparse.Namespace) -> None:
     """Search, then print the table of trials."""
     recipe = RECIPES[options.recipe].changed(dataset=options.dataset, epochs=options.epochs)
     out = options.out or Path("out") / f"tune-{recipe.name}-{recipe.dataset}"
-    if options.threads:
-        set_num_threads(options.threads)
     options.go_on = same_search(options, out)
     trials = search(
         recipe,
