@@ -77,11 +77,11 @@ def test_a_graph_made_outside_says_that_its_line_is_unknown() -> None:
 
 
 def test_a_package_of_a_similar_name_is_the_user_s(tmp_path: Any) -> None:
-    import tinygrad_fm.autograd as autograd
+    from tinygrad_fm import callsite
 
-    twin = autograd.__file__.replace("tinygrad_fm/autograd.py", "tinygrad_fm_extra/mine.py")
+    twin = callsite.__file__.replace("tinygrad_fm/callsite.py", "tinygrad_fm_extra/mine.py")
     code = compile("\n\nuser_line()", twin, "eval")
-    assert eval(code, {"user_line": autograd.user_line}) == f"{twin}:3"
+    assert eval(code, {"user_line": callsite.user_line}) == f"{twin}:3"
 
 
 def test_finite_computations_pass_and_give_the_same_gradients() -> None:

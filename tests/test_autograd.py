@@ -10,6 +10,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Generator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -437,6 +438,62 @@ def test_locking_a_view_locks_the_memory_behind_it() -> None:
     assert base.flags.writeable
     assert writeable(part, again) == [True] * 2
     part[0] = 1
+
+
+VIEWS = {
+    "reshape": lambda y: y.reshape(-1),
+    "T": lambda y: y.T,
+    "row": lambda y: y[0],
+    "flatten": lambda y: y.flatten(),
+    "squeeze": lambda y: y.unsqueeze(0).squeeze(0),
+    "split": lambda y: y.split(1)[0],
+    "view of a view": lambda y: y.permute(1, 0)[1:],
+    "detached": lambda y: y.reshape(3, 2).detach(),
+    "numpy": lambda y: tg.from_numpy(y.numpy()[:]),
+}
+WRITES = {
+    "x[i] = v": lambda v: v.__setitem__(0, 100.0),
+    "x += y": lambda v: v.__iadd__(1.0),
+    "mul_": lambda v: v.mul_(2.0),
+    "fill_": lambda v: v.fill_(7.0),
+    "copy_": lambda v: v.copy_(tg.ones(v.shape) * 3),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
+def test_a_write_through_an_earlier_view_is_found_by_backward(view: Any, write: Any) -> None:
+    x, y = tg.ones(2, 3, requires_grad=True), tg.ones(2, 3)
+    early = view(y)
+    z = (x * y).sum()
+    write(early)
+    with pytest.raises(RuntimeError, match=rf"backward of Mul .*{__name__}.py:\d+"):
+        z.backward()
+
+
+def test_a_write_through_a_weight_s_transpose_is_found_by_backward() -> None:
+    x, w = tg.ones(4, 2, requires_grad=True), tg.ones(2, 3)
+    transposed = w.T
+    y = (x @ w).sum()
+    transposed[0] = 100
+    with pytest.raises(RuntimeError, match="backward of Matmul"):
+        y.backward()
+
+
+def test_what_is_written_before_the_save_or_where_nothing_is_saved_does_no_harm() -> None:
+    x, y = tg.ones(3, requires_grad=True), tg.ones(3)
+    early = y[:]
+    early[0] = 2  # nothing is saved yet
+    first = x * y
+    early[1] = 3  # the first graph is spoilt, the second sees it
+    second = x * y
+    second.sum().backward()
+    assert grad_of(x) == [2, 3, 1]
+    with pytest.raises(RuntimeError, match="written into"):
+        first.sum().backward()
+    third = (x * y).sum()  # the lock is gone, and what was noted about it
+    third.backward()
+    assert grad_of(x) == [4, 6, 2]
 
 
 def test_a_pickled_graph_leaves_the_locks_of_the_first_alone() -> None:

@@ -7,22 +7,21 @@ walks the graph in a valid order without recursion and without sorting it before
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from heapq import heappop, heappush
 from inspect import isgeneratorfunction
-from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
+from tinygrad_fm.callsite import user_line
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import is_fresh
 from tinygrad_fm.ops.parallel import one_blas_thread
+from tinygrad_fm.ops.readonly import writes
 
 Runner = Callable[[Function, Callable[..., Any], tuple, dict], Any]
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -126,7 +125,8 @@ def backward(root: Function, grad: np.ndarray, retain_graph: bool = False) -> No
     Each node's saved arrays are released as soon as it is done, unless `retain_graph`.
 
     Raises:
-        RuntimeError: if a part of the graph was already walked and released.
+        RuntimeError: if a part of the graph was already walked and released, or if what it saved
+            was written into.
     """
     with one_blas_thread:  # once, rather than for every matrix product
         _walk(root, grad, retain_graph)
@@ -141,6 +141,8 @@ def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
         grad = gradients.pop(node)[0]
         if node.edges is None:
             raise RuntimeError(_TWICE.format(name=node.name()))
+        if writes and node._lock is not None:
+            node._lock.check(node.name())
         if node.retain is not None:
             _retain(node, grad)
         if runner is None:
@@ -246,12 +248,3 @@ def _describe(node: Function, which: str, arguments: tuple, result: np.ndarray) 
     blame = "" if all(map(_finite, arrays)) else " (its input already held one)"
     where = node.where or "a line unknown, because the forward pass ran outside detect_anomaly"
     return f"{which} of {node.name()} on {shapes} made {kind}{blame}, called at {where}"
-
-
-def user_line() -> str:
-    """`file:line` of the innermost caller outside this package."""
-    package = str(Path(__file__).parent) + os.sep
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -24,6 +24,7 @@ from tinygrad_fm import autograd, ops
 from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import copy_of
+from tinygrad_fm.ops.readonly import note_write
 from tinygrad_fm.ops.shape import two_steps
 from tinygrad_fm.promotion import holds_float64, result_type
 
@@ -714,6 +715,7 @@ class Tensor:
         """Write in place; only outside a graph."""
         self._need_unrecorded("x[index] = value", value, "where, cat or x * mask")
         view, picks = two_steps(as_index(index))
+        note_write(self.data)
         self.data[view][picks] = unwrapped(value)
 
     # ---------------------------------------------------------------- in place
@@ -774,6 +776,7 @@ class Tensor:
         value = unwrapped(other)
         if isinstance(other, Tensor) and self.dtype.kind in "iu" and value.dtype.kind in "iu":
             value = value.astype(self.dtype)  # any integers, as in PyTorch; never floats
+        note_write(self.data)
         ufunc(self.data, value, out=self.data, casting="same_kind")
         return self
 
