@@ -537,16 +537,18 @@ class Tensor:
         Raises:
             TypeError: of integers or booleans.
         """
-        self._need_float("var")
-        if isinstance(dim, Flag):
-            dim, correction = None, dim
-        axes = self._reduced(dim)
-        return apply(ops.Var, self, axes=axes, keepdim=keepdim, correction=correction)
+        return self._spread(ops.Var, dim, correction, keepdim)
 
     def std(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
         """√var; of constant numbers 0, and so is its gradient."""
-        var = self.var(dim, correction, keepdim)
-        return apply(ops.Where, *pair(var, 0.0), condition=var.data != 0).sqrt()
+        return self._spread(ops.Std, dim, correction, keepdim)
+
+    def _spread(self, of: type[Function], dim: Dim, correction: Any, keepdim: Flag) -> Tensor:
+        self._need_float(of.__name__.lower())
+        if isinstance(dim, Flag):
+            dim, correction = None, dim
+        axes = self._reduced(dim)
+        return apply(of, self, axes=axes, keepdim=keepdim, correction=correction)
 
     def prod(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """The product over `dim` (all axes if None). Integers and booleans give int64."""

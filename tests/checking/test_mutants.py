@@ -154,6 +154,8 @@ MUTANTS = [
     Mutant("sum: negative", ops.Sum, result(negate), "sum two axes, kept"),
     Mutant("mean: no 1/n", ops.Mean, result(lambda d: d * d.shape[1]), "mean one axis"),
     Mutant("var: biased", ops.Var, result(lambda d: d * 11 / 12), "var"),
+    Mutant("std: root forgotten", ops.Std,
+           lambda n, g, f: f(n, g * n.saved[1]), "std"),
     Mutant("var: factor 2 forgotten", ops.Var, result(halve), "var two axes, kept"),
     Mutant("prod: own factor kept", ops.Prod,
            lambda n, g, f: g * np.broadcast_to(n.saved[0].prod(), n.saved[0].shape), "prod"),

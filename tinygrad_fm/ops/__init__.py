@@ -40,7 +40,7 @@ from tinygrad_fm.ops.loss import BCELoss, BCEWithLogits, CrossEntropy, KLDiv, NL
 from tinygrad_fm.ops.matmul import Linear, Matmul
 from tinygrad_fm.ops.norm import BatchNorm, LayerNorm
 from tinygrad_fm.ops.pool import AveragePool2d, MaxPool2d
-from tinygrad_fm.ops.reduce import CumSum, Extremum, LogSumExp, Mean, Prod, Sum, Var
+from tinygrad_fm.ops.reduce import CumSum, Extremum, LogSumExp, Mean, Prod, Std, Sum, Var
 from tinygrad_fm.ops.shape import Cat, Expand, Gather, Index, Pad, Permute, Reshape
 from tinygrad_fm.ops.softmax import LogSoftmax, Softmax
 
@@ -49,7 +49,7 @@ OPERATIONS: tuple[type[Function], ...] = (
     Add, Sub, Mul, Div, Pow, Neg, Exp, Log, Sqrt, Abs, Clamp, Tanh, Where, Cast, Clone,
     Sigmoid, ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU, Softplus,
     # reductions
-    Sum, Mean, Var, Prod, Extremum, LogSumExp, CumSum, Softmax, LogSoftmax,
+    Sum, Mean, Var, Std, Prod, Extremum, LogSumExp, CumSum, Softmax, LogSoftmax,
     # shape
     Reshape, Permute, Expand, Cat, Pad, Index, Gather,
     # products

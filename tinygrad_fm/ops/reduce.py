@@ -53,21 +53,50 @@ class Mean(Reduction):
 class Var(Reduction):
     """y = Σ (x - μ)² / (n - correction);  ∂L/∂x = 2g(x - μ)/(n - correction). Saves x - μ.
 
-    Written without |·|², so that it stays analytic for the complex-step gradient check.
+    Sums are taken in float64. Written without |·|², so that it stays analytic for the complex-step
+    gradient check.
     """
 
     def forward(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
+        centred, y = self.spread(x, axes, keepdim, correction)
+        self.save_for_backward(centred)
+        return y.astype(x.dtype)
+
+    def spread(
+        self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """x - μ in x's dtype, and the variance in float64."""
         self.remember(x, axes)
         self.freedom = max(self.count - correction, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            centred = x - np.divide(x.sum(axis=axes, keepdims=True), self.count)
-            self.save_for_backward(centred)
-            return np.divide((centred * centred).sum(axis=axes, keepdims=keepdim), self.freedom)
+            wide = x.astype(np.promote_types(x.dtype, np.float64), copy=False)
+            centred = wide - np.divide(wide.sum(axis=axes, keepdims=True), self.count)
+            y = np.divide((centred * centred).sum(axis=axes, keepdims=keepdim), self.freedom)
+            return centred.astype(x.dtype, copy=False), y
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (centred,) = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.stretch(np.divide(2 * grad, self.freedom)) * centred
+
+
+class Std(Var):
+    """y = √(Σ (x - μ)² / (n - correction));  ∂L/∂x = g(x - μ)/((n - correction)·y), 0 where y = 0.
+
+    Saves x - μ and y. The root is taken in float64, where the square of 1e20 or 1e-30 fits.
+    """
+
+    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
+        centred, variance = self.spread(x, axes, keepdim, correction)
+        y = np.asarray(np.sqrt(variance).astype(x.dtype))
+        self.save_for_backward(centred, y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        centred, y = self.saved
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(y == 0, 0, grad / y / self.freedom)
+            return self.stretch(slope) * centred
 
 
 class Prod(Reduction):
