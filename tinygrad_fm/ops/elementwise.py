@@ -60,7 +60,7 @@ class Mul(Function):
 
 
 class Div(Function):
-    """y = a/b;  ∂L/∂a = g/b,  ∂L/∂b = -g·a/b². Saves a and b."""
+    """y = a/b;  ∂L/∂a = g/b,  ∂L/∂b = -g·(a/b)/b, where b² could overflow. Saves a and b."""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.save_for_backward(a, b)
@@ -71,7 +71,7 @@ class Div(Function):
         need_a, need_b = self.needs_input_grad
         return (
             unbroadcast(grad / b, a.shape) if need_a else None,
-            unbroadcast(-grad * a / (b * b), b.shape) if need_b else None,
+            unbroadcast(-grad * (a / b) / b, b.shape) if need_b else None,
         )
 
 
