@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from itertools import count
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_fm import autograd, ops
 from tinygrad_fm.formatting import describe
+from tinygrad_fm.ops.elementwise import floor_divide, remainder
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import copy_of
 from tinygrad_fm.ops.readonly import note_write
@@ -341,7 +342,7 @@ class Tensor:
         return apply(ops.Add, *pair(self, other))
 
     def __sub__(self, other: Any) -> Tensor:
-        return apply(ops.Sub, *pair(self, other))
+        return apply(ops.Sub, *pair(self, other, "subtraction"))
 
     def __mul__(self, other: Any) -> Tensor:
         return apply(ops.Mul, *pair(self, other))
@@ -350,10 +351,18 @@ class Tensor:
         return apply(ops.Div, *float_pair(self, other))
 
     def __pow__(self, other: Any) -> Tensor:
-        return apply(ops.Pow, *pair(self, other))
+        return apply(ops.Pow, *number_pair(self, other, "**"))
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        """⌊a/b⌋. It has no derivative: a `backward` that comes here raises, as in PyTorch."""
+        return apply(ops.FloorDiv, *number_pair(self, other, "//"))
+
+    def __mod__(self, other: Any) -> Tensor:
+        """a - b·⌊a/b⌋, which has the sign of b."""
+        return apply(ops.Remainder, *number_pair(self, other, "%"))
 
     def __matmul__(self, other: Any) -> Tensor:
-        a, b = pair(self, other)
+        a, b = number_pair(self, other, "matmul")
         if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
             raise ValueError(
                 f"matmul needs (…, n, k) @ (…, k, m), got {a.shape} @ {b.shape}; "
@@ -365,7 +374,7 @@ class Tensor:
         return apply(ops.Add, *pair(other, self))
 
     def __rsub__(self, other: Any) -> Tensor:
-        return apply(ops.Sub, *pair(other, self))
+        return apply(ops.Sub, *pair(other, self, "subtraction"))
 
     def __rmul__(self, other: Any) -> Tensor:
         return apply(ops.Mul, *pair(other, self))
@@ -374,12 +383,23 @@ class Tensor:
         return apply(ops.Div, *float_pair(other, self))
 
     def __rpow__(self, other: Any) -> Tensor:
-        return apply(ops.Pow, *pair(other, self))
+        return apply(ops.Pow, *number_pair(other, self, "**"))
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return apply(ops.FloorDiv, *number_pair(other, self, "//"))
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return apply(ops.Remainder, *number_pair(other, self, "%"))
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return as_tensor(other) @ self
 
+    def __pos__(self) -> Tensor:
+        self._refuse_bool("+")
+        return self
+
     def __neg__(self) -> Tensor:
+        self._refuse_bool("negation")
         return apply(ops.Neg, self)
 
     def __abs__(self) -> Tensor:
@@ -480,6 +500,7 @@ class Tensor:
 
     def abs(self) -> Tensor:
         """|x|."""
+        self._refuse_bool("abs")
         return apply(ops.Abs, self)
 
     def tanh(self) -> Tensor:
@@ -492,6 +513,7 @@ class Tensor:
 
     def relu(self) -> Tensor:
         """max(x, 0)."""
+        self._refuse_bool("relu")
         return apply(ops.ReLU, self)
 
     def pow(self, exponent: Any) -> Tensor:
@@ -723,19 +745,25 @@ class Tensor:
     # ---------------------------------------------------------------- in place
 
     def __iadd__(self, other: Any) -> Tensor:
-        return self + other if self._follows(other) else self._write(np.add, other)
+        return self._updated(operator.add, np.add, other)
 
     def __isub__(self, other: Any) -> Tensor:
-        return self - other if self._follows(other) else self._write(np.subtract, other)
+        return self._updated(operator.sub, np.subtract, other)
 
     def __imul__(self, other: Any) -> Tensor:
-        return self * other if self._follows(other) else self._write(np.multiply, other)
+        return self._updated(operator.mul, np.multiply, other)
 
     def __itruediv__(self, other: Any) -> Tensor:
-        return self / other if self._follows(other) else self._write(np.divide, other)
+        return self._updated(operator.truediv, np.divide, other)
 
     def __ipow__(self, other: Any) -> Tensor:
-        return self**other if self._follows(other) else self._write(np.power, other)
+        return self._updated(operator.pow, np.power, other)
+
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return self._updated(operator.floordiv, floor_divide, other)
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._updated(operator.mod, remainder, other)
 
     def add_(self, other: Any, alpha: Any = 1) -> Tensor:
         """x += alpha·other, in place; only outside a graph."""
@@ -773,8 +801,22 @@ class Tensor:
             return False
         return self._requires_grad or (isinstance(other, Tensor) and other._requires_grad)
 
-    def _write(self, ufunc: np.ufunc, other: Any) -> Tensor:
+    def _updated(self, operation: Callable, ufunc: Callable, other: Any) -> Tensor:
+        if not self._follows(other):
+            return self._write(ufunc, other)
+        result = operation(self, other)
+        if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise TypeError(
+                f"in-place {ufunc.__name__} keeps {self.dtype} {self.shape}, the result would be "
+                f"{result.dtype} {result.shape}; write x = x + y"
+            )
+        return result.to(self.dtype)
+
+    def _write(self, ufunc: Callable, other: Any) -> Tensor:
         self._need_unrecorded(f"in-place {ufunc.__name__}", other, "x = x + y")
+        if ufunc is np.subtract:
+            self._refuse_bool("subtraction")
+            as_tensor(other)._refuse_bool("subtraction")
         value = unwrapped(other)
         if isinstance(other, Tensor) and self.dtype.kind in "iu" and value.dtype.kind in "iu":
             value = value.astype(self.dtype)  # any integers, as in PyTorch; never floats
@@ -816,6 +858,12 @@ class Tensor:
     def _need_float(self, what: str) -> None:
         if self.dtype.kind not in "fc":
             raise TypeError(f"{what} needs a floating-point dtype, got {self.dtype}; use x.float()")
+
+    def _refuse_bool(self, what: str) -> None:
+        if self.data.dtype.kind == "b":
+            raise TypeError(
+                f"{what} is not defined for booleans; invert a mask with ~, count with x.long()"
+            )
 
 
 # -------------------------------------------------------------------------------- conversions
@@ -866,18 +914,25 @@ def _index_part(part: Any) -> Any:
     return int(part) if single else part
 
 
-def pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+def pair(a: Any, b: Any, no_bool: str = "") -> tuple[Tensor, Tensor]:
     """Two operands as tensors of one dtype, by PyTorch's rules of promotion.
 
     A Python number takes the tensor's dtype (a float meets an integer tensor as float32), an
     integer tensor the dtype of a floating one, and a tensor without axes gives way to one with.
+
+    Raises:
+        TypeError: if `no_bool` names the operation and only one operand is boolean. (Of two
+            booleans NumPy itself refuses the difference: nothing is asked where dtypes agree.)
     """
     if not isinstance(a, Tensor):
-        a = _like(a, b if isinstance(b, Tensor) else as_tensor(b))
+        a = _like(a, b if isinstance(b, Tensor) else as_tensor(b), no_bool)
     if not isinstance(b, Tensor):
-        b = _like(b, a)
+        b = _like(b, a, no_bool)
     if a.data.dtype is b.data.dtype:
         return a, b
+    if no_bool:
+        a._refuse_bool(no_bool)
+        b._refuse_bool(no_bool)
     dtype = result_type(a.data, b.data)
     return a.to(dtype), b.to(dtype)
 
@@ -889,9 +944,18 @@ def float_pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     return pair(a, b)
 
 
-def _like(value: Any, tensor: Tensor) -> Tensor:
+def number_pair(a: Any, b: Any, what: str) -> tuple[Tensor, Tensor]:
+    """As `pair`, but two booleans are refused: NumPy would count them as integers of 8 bits."""
+    a, b = pair(a, b)
+    a._refuse_bool(what)
+    return a, b
+
+
+def _like(value: Any, tensor: Tensor, no_bool: str = "") -> Tensor:
     value = unwrapped(value)
     if isinstance(value, Scalar):
+        if no_bool and isinstance(value, bool):
+            Tensor(value)._refuse_bool(no_bool)
         kinds = "iufc" if isinstance(value, int) else "fc" if isinstance(value, float) else "c"
         return Tensor(value, dtype=tensor.dtype if tensor.dtype.kind in kinds else None)
     return Tensor(value)

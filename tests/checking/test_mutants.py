@@ -120,6 +120,7 @@ MUTANTS = [
     Mutant("div: b for b²", ops.Div,
            lambda n, g, f: (f(n, g)[0], -g * n.saved[0] / n.saved[1]), "div"),
     Mutant("div: sign of the divisor's", ops.Div, only(1, negate), "div"),
+    Mutant("remainder: sign of the divisor's", ops.Remainder, only(1, negate), "remainder"),
     Mutant("pow: exponent not lowered", ops.Pow,
            lambda n, g, f: (g * n.saved[1] * n.saved[2], f(n, g)[1]), "pow"),
     Mutant("pow: logarithm forgotten", ops.Pow,

@@ -20,6 +20,7 @@ from tinygrad_fm.ops.elementwise import (
     Clone,
     Div,
     Exp,
+    FloorDiv,
     GELUTanh,
     LeakyReLU,
     Log,
@@ -27,6 +28,7 @@ from tinygrad_fm.ops.elementwise import (
     Neg,
     Pow,
     ReLU,
+    Remainder,
     Sigmoid,
     SiLU,
     Softplus,
@@ -46,8 +48,8 @@ from tinygrad_fm.ops.softmax import LogSoftmax, Softmax
 
 OPERATIONS: tuple[type[Function], ...] = (
     # elementwise
-    Add, Sub, Mul, Div, Pow, Neg, Exp, Log, Sqrt, Abs, Clamp, Tanh, Where, Cast, Clone,
-    Sigmoid, ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU, Softplus,
+    Add, Sub, Mul, Div, Remainder, Pow, Neg, Exp, Log, Sqrt, Abs, Clamp, Tanh, Where,
+    Cast, Clone, Sigmoid, ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU, Softplus,
     # reductions
     Sum, Mean, Var, Std, Prod, Extremum, LogSumExp, CumSum, Softmax, LogSoftmax,
     # shape
@@ -61,4 +63,4 @@ OPERATIONS: tuple[type[Function], ...] = (
     NLLLoss, CrossEntropy, BCELoss, BCEWithLogits, SmoothL1, KLDiv,
 )  # fmt: skip
 
-__all__ = ["OPERATIONS", "Function", *(operation.__name__ for operation in OPERATIONS)]
+__all__ = ["OPERATIONS", "FloorDiv", "Function", *(operation.__name__ for operation in OPERATIONS)]

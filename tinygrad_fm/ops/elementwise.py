@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 from scipy import special
@@ -98,6 +99,49 @@ class Pow(Function):
                 slope = np.where((a == 0) & (b >= 0), 0, y * np.log(a))
                 grad_b = unbroadcast(grad * slope, b.shape)
         return grad_a, grad_b
+
+
+def refusing_zero(ufunc: np.ufunc) -> Callable[..., np.ndarray]:
+    """`ufunc` for a whole division: floats divide by 0 as in a/b, integers raise, as in PyTorch."""
+
+    def divide(a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+        if np.result_type(a, b).kind in "iu" and np.size(a) and not np.all(b):
+            raise RuntimeError("ZeroDivisionError: integers cannot be divided by 0")
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return ufunc(a, b, **options)
+
+    divide.__name__ = ufunc.__name__
+    return divide
+
+
+floor_divide, remainder = refusing_zero(np.floor_divide), refusing_zero(np.remainder)
+
+
+class FloorDiv(Function):
+    """y = ⌊a/b⌋, a step function: its derivative is refused. Integers may not be divided by 0."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return floor_divide(a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        raise RuntimeError("a // b has no derivative; use a / b, or (a // b).detach()")
+
+
+class Remainder(Function):
+    """y = a - b·⌊a/b⌋;  ∂L/∂a = g,  ∂L/∂b = -g·⌊a/b⌋. Saves a and b."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.save_for_backward(a, b)
+        return remainder(a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        a, b = self.saved
+        need_a, need_b = self.needs_input_grad
+        grad_b = -grad * floor_divide(a, b) if need_b else grad
+        return (
+            unbroadcast(grad, a.shape) if need_a else None,
+            unbroadcast(grad_b, b.shape) if need_b else None,
+        )
 
 
 class Neg(Function):
