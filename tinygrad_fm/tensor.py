@@ -906,8 +906,18 @@ def as_index(index: Any) -> tuple:
 
 def _index_part(part: Any) -> Any:
     if isinstance(part, Sequence):
+        if not all(isinstance(i, int | np.generic) for i in part):
+            raise TypeError(
+                f"an index holds lists of integers or of booleans, got {part!r}; for an array of "
+                "indices write x[tensor(…)], for one index for each axis x[…, …]"
+            )
         part = np.asarray(part, dtype=None if part else np.int64)
     part = unwrapped(part)
+    if isinstance(part, np.ndarray) and part.dtype == np.uint8:
+        raise TypeError(
+            "an index of uint8 could be a mask, as it is in PyTorch, or places; "
+            "write x[mask.bool()] or x[places.long()]"
+        )
     if isinstance(part, bool | np.generic):
         part = np.asarray(part)
     single = isinstance(part, np.ndarray) and part.ndim == 0 and part.dtype.kind in "iu"
