@@ -18,6 +18,7 @@ from tinygrad_fm.creation import (
     float64,
     from_numpy,
     full,
+    int32,
     int64,
     ones,
     ones_like,
@@ -27,10 +28,12 @@ from tinygrad_fm.creation import (
     randperm,
     stack,
     tensor,
+    uint8,
     where,
     zeros,
     zeros_like,
 )
+from tinygrad_fm.creation import bool_ as bool
 from tinygrad_fm.ops.parallel import get_num_threads, set_num_threads
 from tinygrad_fm.profiler import profile
 from tinygrad_fm.random import manual_seed

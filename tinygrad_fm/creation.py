@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,16 +14,21 @@ from tinygrad_fm.promotion import result_type
 from tinygrad_fm.random import default_generator
 from tinygrad_fm.tensor import Tensor, apply, as_array, as_shape, as_tensor, pair
 
-float32, float64, int64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
+float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
+uint8, int32, int64, bool_ = (np.dtype(name) for name in ("uint8", "int32", "int64", "bool"))
 
 
 def tensor(data: ArrayLike, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of `data`; Python floats become float32."""
-    return Tensor(np.array(Tensor(data, dtype=dtype).data), requires_grad)
+    if dtype is not None:
+        as_array(data)  # refuses None, of which NumPy would make NaN
+    return Tensor(np.array(as_array(data, dtype)), requires_grad)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares the array's memory."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy needs an array, got {type(array).__name__}; use tensor()")
     return Tensor(array)
 
 
@@ -61,11 +67,23 @@ def eye(n: int, m: int | None = None, dtype: DTypeLike = float32) -> Tensor:
     return Tensor(np.eye(n, m, dtype=dtype))
 
 
-def arange(*args: Any, dtype: DTypeLike | None = None) -> Tensor:
-    """start (0), end, step (1): int64 from integers, float32 from floats."""
+def arange(start: Any, end: Any = None, step: Any = 1, dtype: DTypeLike | None = None) -> Tensor:
+    """start, start + step, … before end: int64 from integers, float32 from floats.
+
+    `arange(end)` begins at 0. For an integer dtype fractions are cut off the numbers first.
+
+    Raises:
+        ValueError: if step is 0 or leads away from end, or if a number isn't finite.
+    """
+    numbers = (start, end, step) if end is not None else (0, start, step)
     if dtype is None:
-        dtype = float32 if any(isinstance(a, float) for a in args) else int64
-    return Tensor(np.arange(*args).astype(dtype))  # steps are added in float64, then rounded
+        dtype = float32 if any(isinstance(n, float) for n in numbers) else int64
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"arange needs finite numbers, got {numbers}")
+    first, last, by = map(float if np.dtype(dtype).kind in "fc" else int, numbers)
+    if by == 0 or (numbers[1] - numbers[0]) * by < 0:
+        raise ValueError(f"arange from {first} never reaches {last} in steps of {by}")
+    return Tensor(np.arange(first, last, by).astype(dtype))  # in float64, then rounded
 
 
 def rand(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
@@ -88,6 +106,7 @@ def randint(low: int = 0, high: Any = None, size: Sequence[int] | None = None) -
         high, size = None, high
     if high is None:
         low, high = 0, low
+    low, high = operator.index(low), operator.index(high)
     return Tensor(default_generator().integers(low, high, tuple(size)))
 
 
@@ -107,8 +126,10 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if any(t.ndim == 0 for t in tensors):
         raise ValueError("cat joins tensors along an axis, got one without axes; use stack")
     tensors = _one_dtype(tensors)
-    tensors = [t for t in tensors if t.shape != (0,)] or tensors
-    axis = tensors[0]._axis(dim)
+    like = next((t for t in tensors if t.shape != (0,)), tensors[0])
+    axis = like._axis(dim)
+    nothing = (*like.shape[:axis], 0, *like.shape[axis + 1 :])
+    tensors = [t.reshape(nothing) if t.shape == (0,) else t for t in tensors]
     others = {(t.ndim, t.shape[:axis], t.shape[axis + 1 :]) for t in tensors}
     if len(others) > 1:
         raise ValueError(
@@ -131,8 +152,15 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
-    """input where condition is true, other elsewhere; all three broadcast."""
-    return apply(ops.Where, *pair(input, other), condition=as_tensor(condition).data.astype(bool))
+    """input where condition is true, other elsewhere; all three broadcast.
+
+    Raises:
+        TypeError: if condition is no mask (bool, or bytes of 0 and 1).
+    """
+    mask = as_tensor(condition).data
+    if mask.dtype not in (bool_, uint8):
+        raise TypeError(f"where needs a mask, got {mask.dtype}; use condition.bool()")
+    return apply(ops.Where, *pair(input, other), condition=mask.astype(bool))
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
