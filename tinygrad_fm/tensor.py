@@ -216,7 +216,13 @@ class Tensor:
         return self.permute(*reversed(range(self.ndim)))
 
     def t(self) -> Tensor:
-        """As `T`."""
+        """The transpose of a matrix (a view); vectors and numbers as they are.
+
+        Raises:
+            ValueError: of more than two axes.
+        """
+        if self.ndim > 2:
+            raise ValueError(f"t() transposes a matrix, got shape {self.shape}; use permute or T")
         return self.T
 
     def size(self, dim: int | None = None) -> Any:
@@ -415,7 +421,11 @@ class Tensor:
         """
         return self @ other
 
-    mm = matmul
+    def mm(self, other: Tensor) -> Tensor:
+        """(n, k) @ (k, m) → (n, m), of matrices only."""
+        if self.ndim != 2 or other.ndim != 2:
+            raise ValueError(f"mm needs two matrices, got {self.shape} and {other.shape}")
+        return self @ other
 
     def bmm(self, other: Tensor) -> Tensor:
         """(N, n, k) @ (N, k, m) → (N, n, m), without broadcasting."""
@@ -532,7 +542,8 @@ class Tensor:
         for bound, beyond in ((min, np.less), (max, np.greater)):
             if bound is not None:
                 b, x = pair(bound, x)
-                x = apply(ops.Where, b, x, condition=beyond(x.data, b.data))
+                beside = beyond(x.data, b.data) | (b.data != b.data)  # a bound of NaN gives NaN
+                x = apply(ops.Where, b, x, condition=beside)
         return x
 
     # ---------------------------------------------------------------- reductions
@@ -579,7 +590,7 @@ class Tensor:
 
     def logsumexp(self, dim: Dim, keepdim: Flag = False) -> Tensor:
         """ln Σ eˣ, shifted by max x so that nothing overflows."""
-        return apply(ops.LogSumExp, *floats(self), axes=self._axes(dim), keepdim=keepdim)
+        return apply(ops.LogSumExp, *floats(self), axes=self._reduced(dim), keepdim=keepdim)
 
     def max(self, dim: int | None = None, keepdim: Flag = False) -> Any:
         """The largest element, or with `dim` a pair (values, indices). The first of ties wins."""
@@ -622,12 +633,22 @@ class Tensor:
         return apply(ops.CumSum, x, axis=self._axis(dim))
 
     def softmax(self, dim: int) -> Tensor:
-        """e^xᵢ / Σⱼ e^xⱼ along an axis."""
-        return apply(ops.Softmax, *floats(self), axis=self._axis(dim))
+        """e^xᵢ / Σⱼ e^xⱼ along an axis.
+
+        Raises:
+            TypeError: of integers or booleans.
+        """
+        self._need_float("softmax")
+        return apply(ops.Softmax, self, axis=self._axis(dim))
 
     def log_softmax(self, dim: int) -> Tensor:
-        """xᵢ - ln Σⱼ e^xⱼ along an axis."""
-        return apply(ops.LogSoftmax, *floats(self), axis=self._axis(dim))
+        """xᵢ - ln Σⱼ e^xⱼ along an axis.
+
+        Raises:
+            TypeError: of integers or booleans.
+        """
+        self._need_float("log_softmax")
+        return apply(ops.LogSoftmax, self, axis=self._axis(dim))
 
     # ---------------------------------------------------------------- shapes
 
@@ -635,6 +656,8 @@ class Tensor:
         """The same elements in another shape; one size may be -1."""
         wanted = as_shape(shape)
         try:
+            if min(wanted, default=0) < -1:  # NumPy would take it for -1
+                raise ValueError
             return apply(ops.Reshape, self, shape=wanted)
         except ValueError:
             raise ValueError(
@@ -649,9 +672,9 @@ class Tensor:
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         """Merge the axes from `start_dim` to `end_dim` into one."""
+        start, end = self._axis(start_dim), self._axis(end_dim)
         if self.ndim == 0:
             return self.reshape(1)
-        start, end = self._axis(start_dim), self._axis(end_dim)
         if start > end:
             raise ValueError(f"flatten from axis {start_dim} to {end_dim}: the start lies behind")
         merged = math.prod(self.shape[start : end + 1])
@@ -704,10 +727,10 @@ class Tensor:
         axis, length = self._axis(dim), self._length(dim)
         if isinstance(split_size, int):
             steps = range(0, length, max(split_size, 1))
-            sizes = [min(split_size, length - i) for i in steps] or [0]
+            sizes = [min(split_size, length - i) for i in steps] or [min(split_size, 0)]
         else:
             sizes = list(split_size)
-        if sum(sizes) != length or min(sizes) < 0:
+        if sum(sizes) != length or min(sizes, default=0) < 0:
             raise ValueError(f"split sizes {sizes} do not divide axis {dim}, which has {length}")
         ends = np.cumsum(sizes).tolist()
         pieces = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
@@ -729,6 +752,8 @@ class Tensor:
             )
         if index.numel() and index.data.min() < 0:
             raise IndexError(f"gather counts from 0 on, got an index of {index.data.min()}")
+        if self.ndim == 0 and index.data > 0:  # of which NumPy reads the one element there is
+            raise IndexError(f"gather from one number has index 0 only, got {index.item()}")
         return apply(ops.Gather, self, axis=self._axis(dim), index=index.data)
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -835,7 +860,7 @@ class Tensor:
     # ---------------------------------------------------------------- axes
 
     def _axis(self, dim: int) -> int:
-        n = max(self.ndim, 1)
+        n = self.ndim or 1
         if not -n <= dim < n:
             raise IndexError(f"axis {dim} is out of range for shape {self.shape}")
         return dim % n
@@ -848,9 +873,10 @@ class Tensor:
     def _axes(self, dim: Dim) -> tuple[int, ...]:
         if dim is None:
             return tuple(range(self.ndim))
-        if self.ndim == 0:
-            return ()
-        return tuple(self._axis(d) for d in ((dim,) if isinstance(dim, int) else dim))
+        axes = tuple(self._axis(d) for d in ((dim,) if isinstance(dim, int) else dim))
+        if len(set(axes)) < len(axes):
+            raise ValueError(f"each axis may be named once, got {dim} for shape {self.shape}")
+        return axes if self.ndim else ()  # a number has no axes, but may be told 0 and -1
 
     def _reduced(self, dim: Dim) -> tuple[int, ...]:
         return self._axes(dim) or tuple(range(self.ndim))  # to name no axis is to name all

@@ -38,11 +38,13 @@ def tanh(input: Tensor) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope·x."""
+    input._need_float("leaky_relu")
     return apply(ops.LeakyReLU, input, negative_slope=negative_slope)
 
 
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, else α(eˣ - 1)."""
+    input._need_float("elu")
     return apply(ops.ELU, input, alpha=alpha)
 
 
@@ -51,16 +53,19 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     operations = {"none": ops.GELU, "tanh": ops.GELUTanh}
     if approximate not in operations:
         raise ValueError(f"gelu's approximate is 'none' or 'tanh', got {approximate!r}")
+    input._need_float("gelu")
     return apply(operations[approximate], input)
 
 
 def silu(input: Tensor) -> Tensor:
     """x·sigmoid(x)."""
+    input._need_float("silu")
     return apply(ops.SiLU, input)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """ln(1 + e^βx)/β, and x itself where βx > threshold."""
+    input._need_float("softplus")
     return apply(ops.Softplus, input, beta=beta, threshold=threshold)
 
 

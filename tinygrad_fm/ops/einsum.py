@@ -20,8 +20,14 @@ class Einsum(Function):
 
     def forward(self, *arrays: np.ndarray, equation: str) -> np.ndarray:
         self.inputs, self.output = explicit(equation, [array.ndim for array in arrays])
+        for letters, array in zip(self.inputs, arrays, strict=True):
+            if len(set(zip(letters, array.shape, strict=True))) > len(set(letters)):
+                raise ValueError(f"einsum reads a diagonal ({letters!r}) of shape {array.shape}")
         self.save_for_backward(*arrays)
         spelled = ",".join(self.inputs) + "->" + self.output
+        summed = set(self.inputs[0]) - set(self.output)
+        if len(arrays) == 1 and summed and arrays[0].dtype.kind in "biu":
+            arrays = (arrays[0].astype(np.int64),)  # as `sum` does
         return np.einsum(spelled, *arrays, optimize=len(arrays) > 1)
 
     def backward(self, grad: np.ndarray) -> Gradients:

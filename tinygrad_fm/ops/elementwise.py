@@ -218,7 +218,7 @@ class Sqrt(Function):
 
 
 class Abs(Function):
-    """y = |x|;  ∂L/∂x = g·sign x, 0 at the kink. Saves x."""
+    """y = |x|;  ∂L/∂x = g·sign x, 0 at the kink and for NaN. Saves x."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.save_for_backward(x)
@@ -226,7 +226,7 @@ class Abs(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
-        return grad * np.sign(x)
+        return grad * np.sign(np.where(x == x, x, 0))
 
 
 class Clamp(Function):
@@ -329,7 +329,7 @@ class ELU(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         x, y = self.saved
-        return np.where(x > 0, grad, grad * (y + self.alpha))
+        return np.where(x <= 0, grad * (y + self.alpha), grad)
 
 
 class GELU(Function):

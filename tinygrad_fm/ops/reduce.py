@@ -156,8 +156,8 @@ class LogSumExp(Reduction):
 
 
 def finite_max(x: np.ndarray, axes: Axes) -> np.ndarray:
-    """max x along axes (kept), with 0 for ±∞, so that x - max x is never ∞ - ∞."""
-    highest = x.max(axis=axes, keepdims=True)
+    """max x along axes (kept), with 0 for ±∞ (of nothing, too), so that x - max x is no ∞ - ∞."""
+    highest = x.max(axis=axes, keepdims=True, initial=-np.inf)
     return np.where(np.isfinite(highest), highest, 0)
 
 

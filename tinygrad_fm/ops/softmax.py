@@ -12,7 +12,7 @@ class Softmax(Function):
 
     def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
         self.axis = axis
-        y = np.exp(x - x.max(axis=axis, keepdims=True))
+        y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
         y /= y.sum(axis=axis, keepdims=True)
         self.save_for_backward(y)
         return y
@@ -25,6 +25,8 @@ class Softmax(Function):
 
 def log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
     """x - ln Σ eˣ along an axis, shifted by max x so that nothing overflows."""
+    if x.size == 0:  # no maximum, no logarithm
+        return x.copy()
     y = x - x.max(axis=axis, keepdims=True)
     y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
     return y
