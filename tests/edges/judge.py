@@ -57,7 +57,7 @@ class Known(NamedTuple):
     reason: str
 
 
-TOLERANCE = {"float16": 1e-2, "float32": 1e-5, "float64": 1e-10}  # relative, to at least 1
+TOLERANCE = {"float16": 1e-2, "float32": 1e-5, "float64": 1e-10}
 REFUSALS = (TypeError, ValueError, IndexError, RuntimeError, ArithmeticError, NotImplementedError)
 
 
@@ -77,7 +77,7 @@ def surprises(cases: Iterable[Case], known: Iterable[Known] = ()) -> list[str]:
 
 
 def judge(case: Case) -> Verdict:
-    """The verdict on one case: values, dtypes, shapes, and gradients of all inputs that have any."""
+    """The verdict on one case: values, dtypes, shapes, and gradients of inputs that have any."""
     return compare(
         lambda: in_one(tinygrad_fm, tinygrad_fm.tensor, case),
         lambda: in_one(torch, torch.from_numpy, case),
@@ -112,8 +112,8 @@ def attempt(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
-def in_one(lib: Any, wrap: Callable[[np.ndarray], Any], case: Case) -> list[Any]:
-    """The results of a call in one library as arrays and Python values, then the gradients."""
+def in_one(lib: Any, wrap: Callable[[np.ndarray], Any], case: Case) -> tuple[list, list]:
+    """The results of a call in one library as arrays and Python values, and the gradients."""
     inputs = [wrap(array.copy(order="K")) for array in case.inputs]
     leaves = [x.requires_grad_() for x in inputs if "float" in str(x.dtype)]
     results = flat(case.run(lib, *inputs))
@@ -123,7 +123,7 @@ def in_one(lib: Any, wrap: Callable[[np.ndarray], Any], case: Case) -> list[Any]
         upstream = wrap(np.asarray(upstream, str(tensor.dtype).removeprefix("torch.")))
         tensor.backward(upstream, retain_graph=True)
     gradients = [x.grad for x in leaves] if tensors else []
-    return [plain(r) for r in (*results, *gradients)]
+    return [plain(r) for r in results], [plain(g) for g in gradients]
 
 
 def flat(result: Any) -> list[Any]:
@@ -138,31 +138,47 @@ def plain(value: Any) -> Any:
     return value.detach().numpy() if hasattr(value, "detach") else value
 
 
-def difference(ours: list[Any], theirs: list[Any]) -> str:
-    """What is different between two lists of results, in words; empty if nothing is."""
-    if len(ours) != len(theirs):
-        return f"{len(ours)} results and gradients, PyTorch has {len(theirs)}"
-    for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-        if not same(a, b):
-            return f"[{i}] {in_short(a)}, PyTorch {in_short(b)}"
+def difference(ours: tuple[list, list], theirs: tuple[list, list]) -> str:
+    """What is different between results and gradients of both, in words; empty if nothing is."""
+    for what, these, those in zip(("result", "gradient"), ours, theirs, strict=True):
+        if len(these) != len(those):
+            return f"{len(these)} {what}s, PyTorch has {len(those)}"
+        for i, (a, b) in enumerate(zip(these, those, strict=True)):
+            if not same(a, b, what == "gradient"):
+                return f"{what} {i}: {in_short(a)}, PyTorch {in_short(b)}"
     return ""
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether values, dtypes and shapes are the same, as far as the dtype's precision goes."""
+def same(a: Any, b: Any, gradient: bool = False) -> bool:
+    """Whether values, dtypes and shapes are the same, as far as the dtype's precision goes.
+
+    Errors are relative to the number itself or, if it is smaller, to the array's largest and 1;
+    in a gradient, which may be what rounding left of a difference, to 1.
+    """
     if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
         return type(a) is type(b) and (a == b or (a != a and b != b))
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    tolerance = TOLERANCE.get(str(a.dtype), 0)
+    equal = (a == b) | ((a != a) & (b != b))
+    tolerance = TOLERANCE.get(str(a.dtype))
+    if tolerance is None or equal.all():
+        return bool(equal.all())
     with np.errstate(all="ignore"):
-        close = np.abs(a - b) <= tolerance * np.maximum(1, np.abs(b)) if tolerance else a == b
-        return bool(np.all(close | (a == b) | ((a != a) & (b != b))))
+        size = np.abs(np.where(np.isfinite(b), b, 0))
+        return bool(
+            np.all(
+                equal
+                | (
+                    np.abs(a - b)
+                    <= tolerance * np.maximum(size, 1 if gradient else min(size.max(), 1))
+                )
+            )
+        )
 
 
 def in_short(value: Any) -> str:
     """A value in a line of a report."""
-    if isinstance(value, list):
+    if isinstance(value, tuple | list):
         return ", ".join(map(in_short, value[:2]))
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{value.shape} {np.array2string(value.ravel()[:6], separator=',')}"
