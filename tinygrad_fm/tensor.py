@@ -656,7 +656,7 @@ class Tensor:
         """The same elements in another shape; one size may be -1."""
         wanted = as_shape(shape)
         try:
-            if min(wanted, default=0) < -1:  # NumPy would take it for -1
+            if wanted and min(wanted) < -1:  # NumPy would take it for -1
                 raise ValueError
             return apply(ops.Reshape, self, shape=wanted)
         except ValueError:
