@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import tinygrad_fm
 from tinygrad_fm import Tensor, nn
 
 LAYERS = {"BatchNorm1d": (6, 3), "BatchNorm2d": (4, 3, 5, 2)}
@@ -73,11 +74,64 @@ def test_the_estimates_stay_float32_and_no_gradient_reaches_them():
     assert layer.running_mean.grad is None
 
 
-def test_a_large_mean_costs_about_the_digits_that_it_costs_pytorch():
-    x = (normal((64, 3, 8, 8), 0) * 0.01 + 100).astype(np.float32)
-    exact = nn.functional.batch_norm(Tensor(x.astype(np.float64)), None, None, training=True)
-    ours = nn.functional.batch_norm(Tensor(x), None, None, training=True)
-    theirs = torch.nn.functional.batch_norm(torch.tensor(x), None, None, training=True)
-    our_error = np.abs(ours.data - exact.data).max()
-    their_error = np.abs(theirs.numpy() - exact.data).max()
-    assert our_error <= 16 * their_error
+def in_float64(results):
+    return [np.asarray(r, np.float64) for r in results]
+
+
+def through(lib, wrap, dtype, call, arrays):
+    """The output and all gradients of a call on arrays of a dtype."""
+    tensors = [wrap(a.astype(dtype)).requires_grad_() for a in arrays]
+    y = call(lib.nn.functional, *tensors)
+    y.backward(wrap(np.cos(np.arange(y.numel())).reshape(y.shape).astype(dtype)))
+    return in_float64([y.detach().numpy(), *(t.grad.detach().numpy() for t in tensors)])
+
+
+def trained(F, x, w, b):
+    return F.batch_norm(x, None, None, w, b, training=True)
+
+
+NORMS = {
+    "batch_norm": ((64, 8, 7, 6), (8,), trained),
+    "batch_norm of rows": ((63, 5), (5,), trained),
+    "layer_norm": ((6, 50), (50,), lambda F, x, w, b: F.layer_norm(x, (50,), w, b)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mean", [0, 1, 3, 9, 30, 1e2, 1e4, -1e6])
+@pytest.mark.parametrize("name", NORMS)
+def test_a_mean_far_from_zero_costs_no_more_digits_than_in_pytorch(name, mean):
+    shape, channels, call = NORMS[name]
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(shape) + mean).astype(np.float32)
+    arrays = x, rng.standard_normal(channels), rng.standard_normal(channels)
+    exact = through(torch, torch.from_numpy, np.float64, call, arrays)
+    ours = through(tinygrad_fm, Tensor, np.float32, call, arrays)
+    theirs = through(torch, torch.from_numpy, np.float32, call, arrays)
+    for a, b, e in zip(ours, theirs, exact, strict=True):
+        assert np.abs(a - e).max() <= 3 * np.abs(b - e).max() + 1e-5 * np.abs(e).max()
+
+
+def test_numbers_whose_squares_overflow():
+    for shape, channels, call in NORMS.values():
+        x, w, b = normal(shape, 0), np.ones(channels), np.zeros(channels)
+        small, large = (
+            through(tinygrad_fm, Tensor, np.float32, call, (x * factor, w, b))
+            for factor in (2.0**7, 2.0**70)
+        )
+        small[1], large[1] = small[1] * 2.0**7, large[1] * 2.0**70
+        for a, e in zip(large, small, strict=True):
+            np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize(("name", "shape"), [
+    ("BatchNorm1d", (0, 3)), ("BatchNorm1d", (2, 3, 0)), ("BatchNorm2d", (0, 3, 4, 4)),
+])  # fmt: skip
+def test_an_empty_batch_leaves_the_running_estimates_alone(name, shape, momentum):
+    layer = getattr(nn, name)(3, momentum=momentum)
+    x = Tensor(np.zeros(shape, np.float32), requires_grad=True)
+    layer(x).sum().backward()
+    assert layer.running_mean.tolist() == [0, 0, 0]
+    assert layer.running_var.tolist() == [1, 1, 1]
+    assert layer.weight.grad.tolist() == [0, 0, 0]
+    assert x.grad.shape == shape

@@ -37,20 +37,31 @@ def chunks_of(rows: np.ndarray) -> list[slice]:
 
 
 def channel_sums(rows: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
-    """Σ rows, or Σ rows·other, for each channel, (C), in double precision."""
-    chunks = chunks_of(rows)
-    wide = np.result_type(rows.dtype, np.float64)
-    sums = np.zeros((len(chunks), rows.shape[1]), wide)
+    """Σ rows, or Σ rows·other, for each channel, (C), in double precision.
+
+    Several rows are one run of numbers, each with a sum of its own in the rows' precision: fewer
+    roundings, and no more work.
+    """
+    channels = rows.shape[1]
+    repeat = 1 << max(RUN // max(channels, 1), 1).bit_length() - 1  # divides the length of a chunk
+    even = len(rows) // repeat * repeat
+    chunks = chunks_of(rows[:even])
+    dtype = rows.dtype if other is None else np.result_type(rows, other)
+    sums = np.empty((len(chunks), repeat * channels), dtype)
 
     def body(i: int) -> None:
-        part = rows[chunks[i]]
-        if other is not None:
-            product = scratch("product", part.shape, part.dtype)
-            part = np.multiply(part, other[chunks[i]], out=product)
-        sums[i] = np.dot(np.ones(len(part), part.dtype), part)
+        part = rows[:even][chunks[i]]
+        with np.errstate(over="ignore"):  # who squares looks at the sum
+            if other is not None:
+                product = scratch("product", part.shape, dtype)
+                part = np.multiply(part, other[:even][chunks[i]], out=product)
+            runs = part.reshape(-1, repeat * channels)
+            np.dot(np.ones(len(runs), dtype), runs, out=sums[i])
 
     parallel_for(body, len(chunks))
-    return sums.sum(axis=0)
+    wide = np.result_type(dtype, np.float64)
+    rest = rows[even:] if other is None else np.multiply(rows[even:], other[even:], dtype=wide)
+    return sums.reshape(-1, channels).sum(axis=0, dtype=wide) + rest.sum(axis=0, dtype=wide)
 
 
 def scale_and_shift(

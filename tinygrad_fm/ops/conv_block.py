@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.channels import channel_sums
 from tinygrad_fm.ops.conv import PLAIN, correlate
 from tinygrad_fm.ops.conv3x3 import convolution
 from tinygrad_fm.ops.function import Function, Gradients, select
 from tinygrad_fm.ops.layout import as_hwnc, chunks_of
 from tinygrad_fm.ops.memory import empty, scratch
-from tinygrad_fm.ops.norm import CANCELLED, move
+from tinygrad_fm.ops.norm import far_from_zero, moments, move
 from tinygrad_fm.ops.parallel import parallel_for
 
 
@@ -162,39 +163,43 @@ class ConvNormReLUPool(_Block):
         lengths = [s.stop - s.start for s in self.chunks]
         self.planes = [empty((2, 2, *grid, n, o), x.dtype) for n in lengths]
         self.pooled = [empty((*self.size, n, o), x.dtype) for n in lengths]
-        sums = np.empty((2, len(self.chunks), o), x.dtype)
+        sums = np.empty((2, len(self.chunks), o), np.result_type(x.dtype, np.float64))
 
         def convolve(i: int) -> None:
-            y = self.planes[i]
-            self.conv.forward(i, self.chunks[i], y)
-            self.clear_overhang(y, self.image)
-            self.pool(y, self.chunks[i], self.pooled[i])
-            flat = y.reshape(-1, o)
-            np.dot(np.ones(len(flat), x.dtype), flat, out=sums[0, i])
-            square = scratch("square", flat.shape, x.dtype)
-            np.multiply(flat, flat, out=square)
-            np.dot(np.ones(len(flat), x.dtype), square, out=sums[1, i])
+            self.conv.forward(i, self.chunks[i], self.planes[i])
+            self.clear_overhang(self.planes[i], self.image)
+            self.pool(self.planes[i], self.chunks[i], self.pooled[i])
+            add_up(i)
+
+        def add_up(i: int) -> None:
+            rows = self.planes[i].reshape(-1, o)
+            sums[0, i], sums[1, i] = channel_sums(rows), channel_sums(rows, rows)
+
+        def shift(i: int) -> None:
+            self.planes[i], self.pooled[i] = self.planes[i] - origin, self.pooled[i] - origin
+            self.clear_overhang(self.planes[i], self.image)
+            add_up(i)
 
         parallel_for(convolve, len(self.chunks))
-        wider = np.result_type(x.dtype, np.float64)
-        mean, square = sums.sum(axis=1, dtype=wider) / self.count
-        variance = square - mean * mean
-        if np.any(variance.real < CANCELLED * (mean * mean).real):
-            variance = self.exact_variance(mean)
+        mean, variance = moments(sums.sum(axis=1), self.count)
+        origin = np.zeros_like(mean)
+        if far_from_zero(mean, variance):
+            origin = mean
+            parallel_for(shift, len(self.chunks))  # in double precision from here on
+            mean, variance = moments(sums.sum(axis=1), self.count)
         if running is not None:
-            shift = bias[0] if bias else 0
-            move(running[0], (mean * self.sign + shift).real, momentum)
-            move(running[1], (variance * (self.count / (self.count - 1))).real, momentum)
+            center = (mean + origin) * self.sign + (bias[0] if bias else 0)
+            move(running, center, variance, self.count, momentum)
         self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
         scale = gamma * self.sign * self.inverse_std
-        shift = beta - mean * scale
+        offset = beta - mean * scale
 
         def activate(i: int) -> None:
-            s = self.chunks[i]
+            s, pooled = self.chunks[i], self.pooled[i]
             n = s.stop - s.start
-            z = scratch("pooled", self.pooled[i].shape, x.dtype)
-            np.multiply(self.pooled[i], wide(scale.astype(x.dtype), n), out=z)
-            z += wide(shift.astype(x.dtype), n)
+            z = scratch("pooled", pooled.shape, pooled.dtype)
+            np.multiply(pooled, wide(scale.astype(z.dtype), n), out=z)
+            z += wide(offset.astype(z.dtype), n)
             np.maximum(z, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
 
         parallel_for(activate, len(self.chunks))
@@ -202,37 +207,21 @@ class ConvNormReLUPool(_Block):
         self.save_for_backward(x, weight, gamma, y)
         return y
 
-    def exact_variance(self, mean: np.ndarray) -> np.ndarray:
-        """mean((z - μ)²): one more pass, for channels whose mean is far from 0."""
-        sums = np.empty((len(self.chunks), len(mean)), mean.dtype)
-        height, width = self.image
-
-        def body(i: int) -> None:
-            planes = self.planes[i] - mean.astype(self.planes[i].dtype)
-            self.clear_overhang(planes, (height, width))
-            sums[i] = (planes * planes).sum(axis=(0, 1, 2, 3, 4))
-
-        parallel_for(body, len(self.chunks))
-        return sums.sum(axis=0) / self.count
-
     def backward(self, grad: np.ndarray) -> Gradients:
         o, dtype = grad.shape[1], grad.dtype
         hwnc = as_hwnc(grad)
         gamma = self.saved[2]
         dpooled = [empty(p.shape, dtype) for p in self.pooled]
-        sums = np.empty((2, len(self.chunks), o), dtype)
+        sums = np.empty((2, len(self.chunks), o), self.mean.dtype)
 
         def activate(i: int) -> None:
             s = self.chunks[i]
             select(hwnc[:, :, s], self.out[:, :, s] > 0, dpooled[i])
-            flat = dpooled[i].reshape(-1, o)
-            product = scratch("square", flat.shape, dtype)
-            np.multiply(flat, self.pooled[i].reshape(-1, o), out=product)
-            np.dot(np.ones(len(flat), dtype), flat, out=sums[0, i])
-            np.dot(np.ones(len(flat), dtype), product, out=sums[1, i])
+            rows, g = self.pooled[i].reshape(-1, o), dpooled[i].reshape(-1, o)
+            sums[0, i], sums[1, i] = channel_sums(g), channel_sums(rows, g)
 
         parallel_for(activate, len(self.chunks))
-        dbeta, product = sums.sum(axis=1, dtype=self.mean.dtype)
+        dbeta, product = sums.sum(axis=1)
         dgamma = self.inverse_std * (product - self.mean * dbeta)  # Σ ŷ(z - μ)/σ
         scale = gamma * self.sign * self.inverse_std
         slope = -scale * self.inverse_std * dgamma / self.count
@@ -242,11 +231,12 @@ class ConvNormReLUPool(_Block):
         def convolve(i: int) -> None:
             s = self.chunks[i]
             n = s.stop - s.start
-            dy, dense = self.conv.dy(n), scratch("dense", self.planes[i].shape, dtype)
+            planes, dy = self.planes[i], self.conv.dy(n)
+            dense = scratch("dense", planes.shape, planes.dtype)
             np.multiply(dpooled[i], wide(scale.astype(dtype), n), out=dpooled[i])
             self.unpool(dpooled[i], s, dy)
-            np.multiply(self.planes[i], wide(slope.astype(dtype), n), out=dense)
-            dense += wide(offset.astype(dtype), n)
+            np.multiply(planes, wide(slope.astype(dense.dtype), n), out=dense)
+            dense += wide(offset.astype(dense.dtype), n)
             dy += dense
             self.clear_overhang(dy, self.image)
             self.conv.backward(i, s)

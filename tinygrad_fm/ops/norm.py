@@ -46,13 +46,17 @@ class BatchNorm(Function):
         momentum: float,
         eps: float,
     ) -> np.ndarray:
-        self.training, self.count = training, x.size // max(x.shape[1], 1)
         rows = as_rows(x)
+        self.training, self.count = training, max(len(rows), 1)
         if training:
             mean, variance = moments_of_rows(rows)
-            if running is not None:
-                move(running[0], mean.real, momentum)
-                move(running[1], variance.real * (self.count / (self.count - 1)), momentum)
+            center = mean
+            if far_from_zero(mean, variance):
+                center = rows.mean(axis=0, dtype=mean.dtype)
+                rows = rows - center  # in double precision from here on
+                mean, variance = moments_of_rows(rows)
+            if running is not None and x.size:  # nothing has no mean
+                move(running, center, variance, self.count, momentum)
         else:
             assert running is not None  # nn.functional checks it
             mean, variance = running[0].copy(), running[1]  # backward wants it as it is now
@@ -69,7 +73,7 @@ class BatchNorm(Function):
         _, rows, *weight = self.saved
         g = as_rows(grad)
         dbias = channel_sums(g)
-        dweight = (channel_sums(g, rows) - self.mean * dbias) * self.inverse_std  # Σ g·x̂
+        dweight = (channel_sums(rows, g) - self.mean * dbias) * self.inverse_std  # Σ g·x̂
         dx = None
         if self.needs_input_grad[0]:
             scale = self.inverse_std * weight[0] if weight else self.inverse_std
@@ -86,26 +90,35 @@ class BatchNorm(Function):
         return self.wanted(dx, dweight.astype(grad.dtype), dbias.astype(grad.dtype))
 
 
-# E[x²] - μ² has lost more than two digits where the variance is this small beside μ².
-CANCELLED = 0.01
-
-
 def moments_of_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and (biased) variance of each channel of rows (M, C), in double precision."""
-    count = len(rows)
-    mean = channel_sums(rows) / count
-    variance = channel_sums(rows, rows) / count - mean * mean
-    if np.any(variance.real < CANCELLED * (mean * mean).real):
-        centred = empty(rows.shape, rows.dtype)
-        scale_and_shift(rows, np.ones_like(mean), -mean, centred)
-        variance = channel_sums(centred, centred) / count
-    return mean, variance
+    return moments(np.array([channel_sums(rows), channel_sums(rows, rows)]), max(len(rows), 1))
 
 
-def move(running: np.ndarray, batch: np.ndarray, momentum: float) -> None:
-    """running = (1 - momentum)·running + momentum·batch, in place."""
-    running *= 1 - momentum
-    running += momentum * batch
+def moments(sums: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and (biased) variance from Σ x and Σ x², (2, C), over `count` numbers."""
+    with np.errstate(invalid="ignore"):
+        mean, square = sums / count
+        return mean, square - mean * mean
+
+
+def far_from_zero(mean: np.ndarray, variance: np.ndarray) -> bool:
+    """Whether E[x²] - μ² has lost more than a digit, or σ⁻² nears what is 0 in float32."""
+    least = 0.05 * (mean * mean).real
+    return not np.all((variance.real >= least) & (variance.real < 1e30))
+
+
+def move(
+    running: tuple[np.ndarray, np.ndarray],
+    mean: np.ndarray,
+    variance: np.ndarray,
+    count: int,
+    momentum: float,
+) -> None:
+    """running = (1 - momentum)·running + momentum·batch, in place, with the unbiased variance."""
+    for estimate, batch in zip(running, (mean, variance * (count / (count - 1))), strict=True):
+        estimate *= 1 - momentum
+        estimate += momentum * batch.real
 
 
 class LayerNorm(Function):
@@ -113,10 +126,12 @@ class LayerNorm(Function):
 
     def forward(self, x: np.ndarray, *affine: np.ndarray, dims: int, eps: float) -> np.ndarray:
         self.axes = tuple(range(x.ndim - dims, x.ndim))
-        count = math.prod(x.shape[x.ndim - dims :])
-        centred = x - x.sum(axis=self.axes, keepdims=True) / count
-        variance = (centred * centred).sum(axis=self.axes, keepdims=True) / count
-        inverse_std = 1 / np.sqrt(variance + eps)
+        self.count = max(math.prod(x.shape[x.ndim - dims :]), 1)
+        centred = x - self.mean(x)
+        centred -= self.mean(centred)  # what the first mean was rounded by
+        wide = np.result_type(x, np.float64)  # the square of 1e20 is no float32
+        variance = self.mean(np.multiply(centred, centred, dtype=wide))
+        inverse_std = (1 / np.sqrt(variance + eps)).astype(x.dtype)
         x_hat = centred * inverse_std
         self.save_for_backward(x_hat, inverse_std, *affine[:1])
         return x_hat * affine[0] + affine[1] if affine else x_hat
@@ -124,13 +139,14 @@ class LayerNorm(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         x_hat, inverse_std, *weight = self.saved
         g = grad * weight[0] if weight else grad
-        mean = g.mean(axis=self.axes, keepdims=True)
-        slope = (g * x_hat).mean(axis=self.axes, keepdims=True)
-        dx = (g - mean - x_hat * slope) * inverse_std
+        dx = (g - self.mean(g) - x_hat * self.mean(g * x_hat)) * inverse_std
         if not weight:
             return dx
         batch = tuple(range(grad.ndim - len(self.axes)))
         return self.wanted(dx, (grad * x_hat).sum(axis=batch), grad.sum(axis=batch))
+
+    def mean(self, x: np.ndarray) -> np.ndarray:
+        return x.sum(axis=self.axes, keepdims=True) / self.count
 
 
 def batch_norm_reference(
