@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from torch_judge import assert_like_torch
 
+import tinygrad_fm
 from tinygrad_fm import Tensor, einsum
 from tinygrad_fm.nn import functional as F
 
@@ -41,6 +43,52 @@ def test_max_pooling_of_infinities():
     x = normal(1, 1, 4, 4)
     x[0, 0, 0, 1], x[0, 0, 3, 3], x[0, 0, 2:, :2] = np.inf, -np.inf, -np.inf
     assert_like_torch(lambda lib, x: lib.nn.functional.max_pool2d(x, 2), x)
+
+
+@pytest.mark.parametrize(
+    "options", [(3, 2, 1), (2, 1, 1), (3, 1, 1, 1, True), (3, 2, 1, 2)], ids=str
+)
+def test_no_gradient_of_max_pooling_goes_into_the_padding(options):
+    for x in (np.full((1, 2, 5, 6), -np.inf), normal(1, 2, 5, 6), few_values(1, 2, 5, 6)):
+        x[0, 1, 2:, :3] = -np.inf
+        assert_like_torch(lambda lib, x: lib.nn.functional.max_pool2d(x, *options), x)
+        y = F.max_pool2d(images := Tensor(x, requires_grad=True), *options)
+        y.sum().backward()
+        assert images.grad.data.sum() == y.numel()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("pool", [
+    lambda lib, x: lib.nn.functional.avg_pool2d(x, 2),
+    lambda lib, x: lib.nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    lambda lib, x: lib.nn.functional.adaptive_avg_pool2d(x, (3, 2)),
+    lambda lib, x: lib.nn.functional.max_pool2d(x, 3, 2, 1),
+], ids=["2×2", "3×3", "adaptive", "max"])  # fmt: skip
+def test_what_is_no_number_stays_in_its_windows(pool, value):
+    x = normal(2, 2, 7, 6)
+    x[1, 0, 3, 2] = value
+    for images in (x, np.full_like(x, value)):
+        y = pool(tinygrad_fm, Tensor(images)).data
+        np.testing.assert_allclose(y, pool(torch, torch.from_numpy(images)).numpy(), rtol=1e-12)
+    assert np.isfinite(pool(tinygrad_fm, Tensor(x)).data).sum() > x.size / 9
+
+
+def test_means_of_integers():
+    fours = np.full((1, 1, 2, 2), 4)
+    assert F.avg_pool2d(Tensor(fours), 2).tolist() == [[[[4]]]]
+    assert F.avg_pool2d(Tensor(np.array([[[[-7, 0]]]])), (1, 2)).tolist() == [[[[-3]]]]
+    for dtype in ("uint8", "int32", "bool"):
+        with pytest.raises(TypeError, match=r"avg_pool2d needs .* got .*; use x\.float\(\)"):
+            F.avg_pool2d(Tensor(fours.astype(dtype)), 2)
+    with pytest.raises(TypeError, match=r"adaptive_avg_pool2d .* x\.float\(\)"):
+        F.adaptive_avg_pool2d(Tensor(fours), 1)
+
+
+def test_convolution_of_integers():
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-9, 9, (2, 6, 5, 4)), rng.integers(-9, 9, (3, 6, 3, 3))
+    exact = F.conv2d(Tensor(x.astype(float)), Tensor(w.astype(float)), padding=1)
+    np.testing.assert_array_equal(F.conv2d(Tensor(x), Tensor(w), padding=1).data, exact.data)
 
 
 @pytest.mark.parametrize("name", ["amax", "amin"])
@@ -210,6 +258,30 @@ def test_probabilities_of_0_and_1(reduction):
         x,
         tolerance=1e-8,  # PyTorch's limit of 1e-12 is a float32
     )
+
+
+@pytest.mark.parametrize("value", [1.5, -0.25, np.nan, np.inf])
+def test_targets_that_are_no_probabilities(value):
+    t = Tensor(np.array([0.5, value]))
+    with pytest.raises(ValueError, match=r"expects targets in \[0, 1\], got"):
+        F.binary_cross_entropy(Tensor(np.array([0.5, 0.5])), t)
+
+
+@pytest.mark.parametrize("loss", ["mse_loss", "smooth_l1_loss", "kl_div", "binary_cross_entropy",
+                                  "binary_cross_entropy_with_logits"])  # fmt: skip
+def test_losses_of_integers_are_refused(loss):
+    x, t = Tensor(np.array([1, 0], np.uint8)), Tensor(np.array([0, 1], np.uint8))
+    with pytest.raises(
+        TypeError, match=rf"{loss} needs a floating-point dtype, got uint8; use x\."
+    ):
+        getattr(F, loss)(x, t)
+
+
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+def test_a_weight_cannot_make_a_loss_larger(name):
+    x = Tensor(np.full((3, 1), 0.5))
+    with pytest.raises(ValueError, match=rf"{name} must broadcast to \(3, 1\), got \(3,\)"):
+        F.binary_cross_entropy_with_logits(x, x, **{name: Tensor(np.ones(3))})
 
 
 def test_large_logits():

@@ -12,9 +12,9 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.ops.conv import PLAIN, Geometry
-from tinygrad_fm.ops.pool import Window, adaptive_matrices, averaging_matrices
+from tinygrad_fm.ops.pool import Window, adaptive_spans, averaging_spans
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor, apply, as_tensor, floats, pair
+from tinygrad_fm.tensor import Tensor, apply, as_tensor, pair
 
 Size = int | tuple[int, int]
 
@@ -89,11 +89,13 @@ def dropout(
 
     Raises:
         ValueError: if p is not between 0 and 1.
+        TypeError: if x is not floating-point.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout's p is a probability between 0 and 1, got {p}")
     if not training or p == 0:
         return input
+    input._need_float("dropout")
     return apply(ops.Dropout, input, p=p, generator=generator or default_generator())
 
 
@@ -154,7 +156,8 @@ def conv2d(
         )
     tensors = _same_dtype("conv2d", input, weight, *_given(bias))
     _need_shape("conv2d's bias", weight.shape[:1], bias)
-    if weight.shape[2:] == (3, 3) and geometry == PLAIN and 0 not in input.shape:
+    plain = weight.shape[2:] == (3, 3) and geometry == PLAIN and input.dtype.kind in "fc"
+    if plain and 0 not in input.shape:
         return apply(ops.Conv3x3, *tensors)
     return apply(ops.Conv2d, *tensors, geometry=geometry)
 
@@ -237,11 +240,14 @@ def avg_pool2d(
     """The mean of each window; `stride` is the kernel's size unless given.
 
     Shapes and errors as in `max_pool2d`. Padding counts as zeros, or not at all if
-    `count_include_pad` is False.
+    `count_include_pad` is False. Of int64 the mean is cut off towards 0, as in PyTorch; other
+    integers are a TypeError.
     """
+    if input.dtype != np.int64:
+        input._need_float("avg_pool2d")
     window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
-    rows, columns = averaging_matrices(input.shape[2:], window, count_include_pad)
-    return apply(ops.AveragePool2d, input, rows=rows, columns=columns)
+    spans, areas = averaging_spans(input.shape[2:], window, count_include_pad)
+    return apply(ops.AveragePool2d, input, spans=spans, areas=areas)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
@@ -251,13 +257,18 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int 
     latter excluded; columns likewise.
 
     Raises:
-        ValueError: if x has not four axes.
+        ValueError: if x has not four axes, or output_size is not two numbers of at least 0.
+        TypeError: if x is not floating-point.
     """
     _need_images("adaptive_avg_pool2d", input)
-    wanted = (output_size,) * 2 if isinstance(output_size, int) else output_size
-    size = tuple(n if w is None else w for w, n in zip(wanted, input.shape[2:], strict=True))
-    rows, columns = adaptive_matrices(input.shape[2:], size)
-    return apply(ops.AveragePool2d, input, rows=rows, columns=columns)
+    input._need_float("adaptive_avg_pool2d")
+    wanted: Any = output_size if isinstance(output_size, Sequence) else (output_size,) * 2
+    if len(wanted) != 2:
+        raise ValueError(f"adaptive_avg_pool2d's output_size is one size or two, got {output_size}")
+    wanted = [n if w is None else w for w, n in zip(wanted, input.shape[2:], strict=False)]
+    size = _pair("output_size", wanted, 0)
+    spans, areas = adaptive_spans(input.shape[2:], size)
+    return apply(ops.AveragePool2d, input, spans=spans, areas=areas)
 
 
 def batch_norm(
@@ -279,7 +290,7 @@ def batch_norm(
     Raises:
         ValueError: if the batch has a single value per channel in training, if there are no
             running estimates in evaluation, or if the channels do not fit.
-        TypeError: if x, γ and β have not one dtype.
+        TypeError: if x, γ, β and the running estimates have not one floating-point dtype.
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm expects (N, C) or (N, C, …), got {input.shape}")
@@ -291,6 +302,9 @@ def batch_norm(
     what = f"every parameter of batch_norm for input {input.shape}"
     _need_shape(what, input.shape[1:2], weight, bias, running_mean, running_var)
     tensors = _same_dtype("batch_norm", input, *_affine(input.shape[1:2], weight, bias))
+    estimates = _given(running_mean, running_var)
+    _same_dtype("batch_norm", *estimates, Tensor(input.data.real))
+    input._need_float("batch_norm")
     if training and input.numel() == input.shape[1]:
         raise ValueError(
             f"batch_norm in training needs more than one value per channel, got {input.shape}; "
@@ -314,12 +328,13 @@ def layer_norm(
 
     Raises:
         ValueError: if the last axes of x, γ or β have another shape.
-        TypeError: if x, γ and β have not one dtype.
+        TypeError: if x, γ and β have not one floating-point dtype.
     """
     shape = tuple(normalized_shape)
-    if input.shape[input.ndim - len(shape) :] != shape:
+    if not shape or input.shape[input.ndim - len(shape) :] != shape:
         raise ValueError(f"layer_norm expects the last axes to be {shape}, got {input.shape}")
     tensors = _same_dtype("layer_norm", input, *_affine(shape, weight, bias))
+    input._need_float("layer_norm")
     _need_shape("layer_norm's weight and bias", shape, weight, bias)
     return apply(ops.LayerNorm, *tensors, dims=len(shape), eps=eps)
 
@@ -345,7 +360,7 @@ def pad(
         n + min(a, 0) + min(b, 0) < 0 for n, (a, b) in zip(input.shape[::-1], widths, strict=True)
     ):
         raise ValueError(f"pad {tuple(pad)} crops more than there is of shape {input.shape}")
-    return apply(ops.Pad, input, widths=tuple(reversed(widths)), value=value or 0.0)
+    return apply(ops.Pad, input, widths=tuple(reversed(widths)), value=input.dtype.type(value or 0))
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
@@ -377,7 +392,7 @@ def nll_loss(
 
     Raises:
         ValueError: if the shapes do not fit, a target is no class, or the reduction is unknown.
-        TypeError: if the targets are not integers.
+        TypeError: if the targets are not integers, or the scores not floating-point.
     """
     return _classification(ops.NLLLoss, input, target, weight, ignore_index, 0.0, reduction)
 
@@ -410,8 +425,10 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
     Raises:
         ValueError: if the shapes differ (nothing is broadcast), or the reduction is unknown.
+        TypeError: if neither x nor t is floating-point.
     """
     difference = _difference("mse_loss", input, target)
+    difference._need_float("mse_loss")
     return _reduce(difference * difference, reduction)
 
 
@@ -427,9 +444,10 @@ def smooth_l1_loss(
 
     Reductions and errors as in `mse_loss`; ValueError also if β is negative.
     """
-    if beta < 0:
+    if not beta >= 0:
         raise ValueError(f"smooth_l1_loss needs beta of at least 0, got {beta}")
     difference = _difference("smooth_l1_loss", input, target)
+    difference._need_float("smooth_l1_loss")
     return _reduce(apply(ops.SmoothL1, difference, beta=beta), reduction)
 
 
@@ -439,15 +457,21 @@ def binary_cross_entropy(
     """-(t·ln x + (1 - t)·ln(1 - x)) for probabilities x; logarithms are kept above -100.
 
     Raises:
-        ValueError: if x leaves [0, 1], or if the shapes differ.
+        ValueError: if x or t leaves [0, 1] or is NaN, or if shapes do not fit.
+        TypeError: if neither x nor t is floating-point.
     """
     _need_same_shape("binary_cross_entropy", input, target)
-    if input.numel() and not (input.data.real.min() >= 0 and input.data.real.max() <= 1):
-        raise ValueError(
-            f"binary_cross_entropy expects probabilities in [0, 1], got {input!r}; "
-            "for scores use binary_cross_entropy_with_logits"
-        )
-    loss = apply(ops.BCELoss, *pair(input, target))
+    x, t = pair(input, target)
+    x._need_float("binary_cross_entropy")
+    for what, tensor in (("probabilities", x), ("targets", t)):
+        values = tensor.data.real
+        if values.size and not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(
+                f"binary_cross_entropy expects {what} in [0, 1], got {tensor!r}; "
+                "for scores use binary_cross_entropy_with_logits"
+            )
+    _need_broadcast("binary_cross_entropy's weight", weight, x.shape)
+    loss = apply(ops.BCELoss, x, t)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
@@ -463,10 +487,14 @@ def binary_cross_entropy_with_logits(
     That is (1 - t)·x + (1 + (w - 1)·t)·ln(1 + e⁻ˣ) with w = `pos_weight`.
 
     Raises:
-        ValueError: if the shapes of x and t differ.
+        ValueError: if the shapes of x and t differ, or a weight does not broadcast to them.
+        TypeError: if neither x nor t is floating-point.
     """
     _need_same_shape("binary_cross_entropy_with_logits", input, target)
     x, t = pair(input, target)
+    x._need_float("binary_cross_entropy_with_logits")
+    for what, factor in (("weight", weight), ("pos_weight", pos_weight)):
+        _need_broadcast(f"binary_cross_entropy_with_logits' {what}", factor, x.shape)
     positive = Tensor(np.ones((), x.dtype)) if pos_weight is None else pos_weight.to(x.dtype)
     loss = apply(ops.BCEWithLogits, x, t, positive=positive.data)
     return _reduce(loss if weight is None else loss * weight, reduction)
@@ -482,9 +510,11 @@ def kl_div(
 
     Raises:
         ValueError: if the reduction is unknown, or "batchmean" of a number.
+        TypeError: if neither x nor t is floating-point.
     """
     _need_reduction(reduction, "batchmean")
     x, t = pair(input, target)
+    x._need_float("kl_div")
     loss = t.exp() * (t - x) if log_target else apply(ops.KLDiv, x, t)
     if reduction != "batchmean":
         return _reduce(loss, reduction)
@@ -498,7 +528,8 @@ def kl_div(
 
 def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
     """(vertical, horizontal) of one integer or two."""
-    numbers = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    numbers = (value,) if isinstance(value, int | np.integer) else tuple(value)
+    numbers *= 2 if len(numbers) == 1 else 1
     if len(numbers) != 2 or min(numbers) < least:
         raise ValueError(f"{name} is an integer of at least {least} or two of them, got {value!r}")
     return numbers
@@ -522,6 +553,15 @@ def _need_shape(what: str, shape: tuple[int, ...], *tensors: Tensor | None) -> N
     for t in tensors:
         if t is not None and t.shape != shape:
             raise ValueError(f"{what} must have shape {shape}, got {t.shape}")
+
+
+def _need_broadcast(what: str, weight: Tensor | None, shape: tuple[int, ...]) -> None:
+    """A weight that is larger than the loss would repeat it: (N) against (N, 1) makes (N, N)."""
+    if weight is None:
+        return
+    pairs = zip(weight.shape[::-1], shape[::-1], strict=False)
+    if weight.ndim > len(shape) or any(w not in (1, n) for w, n in pairs):
+        raise ValueError(f"{what} must broadcast to {shape}, got {weight.shape}")
 
 
 def _affine(shape: tuple[int, ...], weight: Tensor | None, bias: Tensor | None) -> list[Tensor]:
@@ -548,6 +588,8 @@ def _same_dtype(what: str, *tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _need_images(what: str, input: Tensor) -> None:
+    if input.ndim == 4 and 0 in input.shape[2:]:
+        raise ValueError(f"{what} expects images with at least one pixel, got {input.shape}")
     if input.ndim != 4:
         advice = "; add the missing axis with x.unsqueeze(…)" if input.ndim in (2, 3) else ""
         raise ValueError(f"{what} expects images (N, C, H, W), got {input.shape}{advice}")
@@ -628,6 +670,7 @@ def _classification(
 ) -> Tensor:
     """Check scores (N, C, …) against classes (N, …), and apply."""
     _need_reduction(reduction)
+    input._need_float(operation.__name__)
     target = as_tensor(target)
     if target.dtype.kind not in "iu":
         raise TypeError(
@@ -648,7 +691,7 @@ def _classification(
         raise ValueError(f"weight has one number per class, ({classes},), got {weight.shape}")
     return apply(
         operation,
-        *floats(input),
+        input,
         target=target.data,
         weight=None if weight is None else weight.data.astype(input.data.real.dtype),
         ignore_index=ignore_index,

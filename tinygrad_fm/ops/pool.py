@@ -9,8 +9,7 @@ import numpy as np
 
 from tinygrad_fm.ops.function import Function, Gradients, select
 from tinygrad_fm.ops.layout import as_hwnc, chunks_of
-from tinygrad_fm.ops.matmul import product
-from tinygrad_fm.ops.memory import empty, empty_like
+from tinygrad_fm.ops.memory import empty, empty_like, scratch
 from tinygrad_fm.ops.parallel import parallel_for
 
 Pair = tuple[int, int]
@@ -51,23 +50,28 @@ class MaxPool2d(Function):
         image = x
         if self.padded_shape != x.shape:
             top, left = window.padding
-            image = np.full(self.padded_shape, -np.inf, dtype=x.dtype)
+            lowest = -np.inf if x.dtype.kind in "fc" else np.iinfo(x.dtype).min
+            image = np.full_like(x, lowest, shape=self.padded_shape)
             image[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
         views = list(taps(image, window, oh, ow))
         y = empty_like(views[0])
         winner = empty_like(y, np.uint8 if len(views) < 256 else np.int32)
+        first = first_taps(window, oh, ow)
         chunks = chunks_of(len(x))
 
         def body(i: int) -> None:
             best, won = y[chunks[i]], winner[chunks[i]]
             best[...] = views[0][chunks[i]]
-            won[...] = 0
+            won[...] = first
             for number, view in enumerate(views[1:], start=1):
                 block = view[chunks[i]]
                 if self.recording:
                     # Tap numbers rise, so the last one to beat the best so far is the largest.
                     np.maximum(won, (block > best) * won.dtype.type(number), out=won)
                 np.maximum(best, block, out=best)
+            if self.recording and np.isnan(best).any():  # the last NaN wins, as in PyTorch
+                for number, view in enumerate(views):
+                    won[np.isnan(view[chunks[i]])] = number
 
         parallel_for(body, len(chunks))
         self.save_for_backward(winner)
@@ -92,6 +96,15 @@ class MaxPool2d(Function):
         return dx[:, :, top : top + self.x_shape[2], left : left + self.x_shape[3]]
 
 
+def first_taps(window: Window, oh: int, ow: int) -> np.ndarray:
+    """For each window (OH, OW) the number of its first tap that does not lie in the padding."""
+    rows, columns = (
+        np.maximum(-((np.arange(count) * s - p) // d), 0)
+        for count, s, p, d in zip((oh, ow), *window[1:4], strict=True)
+    )
+    return np.add.outer(rows * window.kernel[1], columns)
+
+
 def padded_shape(shape: tuple[int, ...], window: Window, oh: int, ow: int) -> tuple[int, ...]:
     """The shape that holds both the padded image and the last window."""
     n, c, *size = shape
@@ -113,59 +126,84 @@ def taps(image: np.ndarray, window: Window, oh: int, ow: int) -> Iterator[np.nda
             yield image[:, :, rows, columns]
 
 
-class AveragePool2d(Function):
-    """y = R x Cᵀ for every picture x;  ∂L/∂x = Rᵀ g C.
+Spans = list[slice]  # of an axis: where each window lies
 
-    Averaging over a rectangle is averaging over its rows, then over its columns: row i of R
-    (OH, H) holds the weights of output row i, row j of C (OW, W) those of output column j.
+
+class AveragePool2d(Function):
+    """y = Σ x/m over each window of m pixels;  ∂L/∂x = Σ g/m over the windows that x lies in.
+
+    `spans` are the windows' rows and columns in the image, and `areas` (OH, OW) is m. Neither end
+    of a window lies before that of an earlier one, so that the windows of a pixel are neighbours,
+    and both ways are sums over spans. The quotient of integers is cut off, as PyTorch's.
     """
 
-    def forward(self, x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        self.rows, self.columns = rows.astype(x.dtype), columns.astype(x.dtype)
-        return weighted_sums(x, self.rows, self.columns)
+    def forward(self, x: np.ndarray, spans: tuple[Spans, Spans], areas: np.ndarray) -> np.ndarray:
+        self.spans, self.size = spans, x.shape[2:]
+        self.areas = areas.astype(x.real.dtype)
+        y = window_sums(x, *spans)
+        return np.divide(y, self.areas, out=y, casting="unsafe")
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        return weighted_sums(grad, self.rows.T, self.columns.T)
+        return window_sums(grad / self.areas, *map(transposed, self.spans, self.size))
 
 
-def weighted_sums(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """rows · x · columnsᵀ for each picture of x (N, C, H, W), as products of few, long matrices."""
-    n, c, h, w = x.shape
-    (oh, _), (ow, _) = rows.shape, columns.shape
-    y = product(columns, as_hwnc(x).reshape(h, w, n * c))  # (OW, W) @ (H, W, NC) -> (H, OW, NC)
-    y = product(rows, y.reshape(1, h, ow * n * c))  # (OH, H) @ (H, OW·NC) -> (OH, OW·NC)
-    return y.reshape(oh, ow, n, c).transpose(2, 3, 0, 1)
+SERIAL = 1 << 18  # numbers below which one thread is enough
 
 
-def averaging_matrices(
+def window_sums(x: np.ndarray, rows: Spans, columns: Spans) -> np.ndarray:
+    """Σ over every window, first along its rows, then along its columns."""
+    n, c = x.shape[:2]
+    image, y = as_hwnc(x), empty((len(rows), len(columns), n, c), x.dtype)
+    chunks = chunks_of(n) if x.size > SERIAL else [slice(0, n)]
+
+    def body(i: int) -> None:
+        source, target = image[:, :, chunks[i]], y[:, :, chunks[i]]
+        sums = scratch("sums", (len(rows), *source.shape[1:]), x.dtype)
+        for row, span in zip(sums, rows, strict=True):
+            np.add.reduce(source[span], axis=0, out=row)
+        for column, span in enumerate(columns):
+            np.add.reduce(sums[:, span], axis=1, out=target[:, column])
+
+    parallel_for(body, len(chunks))
+    return y.transpose(2, 3, 0, 1)
+
+
+def transposed(spans: Spans, length: int) -> Spans:
+    """For each of `length` pixels in a row, the windows that it lies in."""
+    first = np.searchsorted([s.stop for s in spans], range(length), "right")
+    last = np.searchsorted([s.start for s in spans], range(length), "right")
+    return [slice(*ends) for ends in zip(first, last, strict=True)]
+
+
+def averaging_spans(
     size: tuple[int, ...], window: Window, count_include_pad: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """R and C of `AveragePool2d` for windows of fixed size."""
-    matrices = []
+) -> tuple[tuple[Spans, Spans], np.ndarray]:
+    """The spans and areas of `AveragePool2d` for windows of fixed size."""
+    axes = []
     counts = window.output_size(*size)
     for length, count, k, s, p in zip(size, counts, *window[:3], strict=True):
         start = np.arange(count) * s - p
         end = np.minimum(start + k, length + p)
-        inside = np.minimum(end, length) - np.maximum(start, 0)
-        matrices.append(_rows(start, end, end - start if count_include_pad else inside, length))
-    return matrices[0], matrices[1]
+        inside = np.maximum(start, 0), np.minimum(end, length)
+        axes.append((*inside, end - start if count_include_pad else inside[1] - inside[0]))
+    return _spans_and_areas(*axes)
 
 
-def adaptive_matrices(
+def adaptive_spans(
     size: tuple[int, ...], output_size: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """R and C for a fixed number of windows: the i-th from ⌊i·H/OH⌋ to ⌈(i + 1)·H/OH⌉."""
-    matrices = []
+) -> tuple[tuple[Spans, Spans], np.ndarray]:
+    """The same for a fixed number of windows: the i-th from ⌊i·H/OH⌋ to ⌈(i + 1)·H/OH⌉."""
+    axes = []
     for length, count in zip(size, output_size, strict=True):
-        start = np.arange(count) * length // count
-        end = -(-(np.arange(count) + 1) * length // count)
-        matrices.append(_rows(start, end, end - start, length))
-    return matrices[0], matrices[1]
+        start = np.arange(count) * length // max(count, 1)
+        end = -(-(np.arange(count) + 1) * length // max(count, 1))
+        axes.append((start, end, end - start))
+    return _spans_and_areas(*axes)
 
 
-def _rows(start: np.ndarray, end: np.ndarray, divisor: np.ndarray, length: int) -> np.ndarray:
-    place = np.arange(length)
-    return ((place >= start[:, None]) & (place < end[:, None])) / divisor[:, None]
+def _spans_and_areas(*axes: tuple[np.ndarray, ...]) -> tuple[tuple[Spans, Spans], np.ndarray]:
+    rows, columns = ([slice(*ends) for ends in zip(*axis[:2], strict=True)] for axis in axes)
+    return (rows, columns), np.multiply.outer(axes[0][2], axes[1][2])
 
 
 # ------------------------------------------------------------------------------ readable twins
