@@ -67,12 +67,21 @@ def test_an_unknown_column_names_the_known_ones():
         ("{header}\n1,1,1,1,1,1,1,1\n", "line 2"),
         ("{header}\n\n", "line 2"),
         ("\xff\xfe\x00", "is not a training history"),
+        ("{header}\n2,1,1,1,1,1,1\n", "line 2: got epoch 2, wanted 1; rows are lost"),
+        ("{header}\n1,1,1,1,1,1,1\n1,1,1,1,1,1,1\n", "line 3: got epoch 1, wanted 2"),
+        ("{header}\n1,1,1,1,1,1,1\n3,1,1,1,1,1,1\n2,1,1,1,1,1,1\n", "line 3: got epoch 3"),
+        ("{header}\n1{zeros},1,1,1,1,1,1\n", "line 2: got epoch 10000"),
+        ("{header}\n1,1,1,1,1,1,nan\n", "line 2: wanted seconds from 0, got nan"),
+        ("{header}\n1,1,1,1,1,1,inf\n", "line 2: wanted seconds from 0, got inf"),
+        ("{header}\n1,1,1,1,1,-1,1\n", "line 2: wanted lr from 0, got -1"),
+        ("{header}\n1,1,1,1,inf,1,1\n", "line 2: wanted val_accuracy from 0 to 1, got inf"),
+        ("{header}\n1,1,1.1,1,1,1,1\n", r"line 2: wanted train_accuracy from 0 to 1, got 1\.1"),
     ],
 )
 def test_another_or_torn_file_is_named(tmp_path, text, message):
     header = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds"
     path = tmp_path / "torn.csv"
-    path.write_bytes(text.format(header=header).encode("latin-1"))
+    path.write_bytes(text.format(header=header, zeros="0" * 30).encode("latin-1"))
     with pytest.raises(ValueError, match=message) as error:
         History.read_csv(path)
     assert "torn.csv" in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
@@ -72,7 +73,8 @@ class History:
         """Read what `write_csv` wrote.
 
         Raises:
-            ValueError: the file is not such a table; the message names the line.
+            ValueError: the file is not such a table, its epochs are not 1, 2, …, or it has numbers
+                that cannot be; the message names the line.
         """
         name = os.fspath(path)
         try:
@@ -86,16 +88,30 @@ class History:
                 f"{','.join(header)[:80]!r}, wanted {','.join(COLUMNS)!r}"
             )
         history = cls()
-        for number, cells in enumerate(lines, start=2):
-            history.append(_parse_row(cells, f"{name}, line {number}"))
+        for epoch, cells in enumerate(lines, start=1):
+            row = _parse_row(cells, f"{name}, line {epoch + 1}")
+            if row.epoch != epoch:
+                raise ValueError(
+                    f"{name}, line {epoch + 1}: got epoch {cells[0][:20]}, wanted {epoch}; rows "
+                    "are lost, doubled or swapped"
+                )
+            history.append(row)
         return history
 
 
 def _parse_row(cells: list[str], place: str) -> EpochRow:
+    """The row, if its numbers are possible. Those that were not measured are NaN."""
     try:
         epoch, *numbers = cells
-        return EpochRow(int(epoch), *(float(number) for number in numbers))
+        row = EpochRow(int(epoch), *(float(number) for number in numbers))
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{place}: wanted an epoch and {len(COLUMNS) - 1} numbers, got {','.join(cells)[:80]!r}"
         ) from error
+    for column in ("train_accuracy", "val_accuracy"):
+        if not (0 <= getattr(row, column) <= 1 or math.isnan(getattr(row, column))):
+            raise ValueError(f"{place}: wanted {column} from 0 to 1, got {getattr(row, column)}")
+    for column in ("lr", "seconds"):
+        if not 0 <= getattr(row, column) < math.inf:
+            raise ValueError(f"{place}: wanted {column} from 0, got {getattr(row, column)}")
+    return row
