@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -204,22 +205,34 @@ def test_a_search_has_as_many_threads_as_it_is_given(tmp_path):
         set_num_threads(before)
 
 
-def test_ctrl_c_keeps_what_is_there_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "interrupted by SIGTERM")],
+    ids=["INT", "TERM"],
+)
+def test_signals_keep_what_is_there_and_say_how_to_go_on(
+    tmp_path, monkeypatch, capsys, number, told
+):
     recipe, built = RECIPES["mlp-1hidden"], []
 
     def build(hidden: int = 8) -> Module:
         built.append(hidden)
         if len(built) == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return recipe.build(hidden=hidden)
 
     monkeypatch.setitem(RECIPES, "mlp-1hidden", recipe.changed(build=build))
     arguments = [*TINY, "--trials", "3", "--seed", "0", "--out", str(tmp_path / "a search")]
-    assert main(arguments) == 130
+    # Ctrl-C as usual, also where the tests run in the background, which ignores it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(arguments) == 128 + number
+    finally:
+        signal.signal(signal.SIGINT, before)
     out, errors = capsys.readouterr()
     command = f"{' '.join(['tinygrad-fm', *arguments[:-1]])} '{arguments[-1]}'"
     hint = f"What was saved is whole. Go on with:\n  {command}\n"
-    assert (out, errors) == ("", f"tinygrad-fm: interrupted\n{hint}")
+    assert (out, errors) == ("", f"tinygrad-fm: {told}\n{hint}")
     assert [row["state"] for row in rows(tmp_path / "a search")] == ["complete", "failed"]
     assert json.loads((tmp_path / "a search" / "best.json").read_text())["hidden"] == built[0]
     assert (tmp_path / "a search" / "trials.png").exists()

@@ -20,6 +20,7 @@ from tinygrad_fm.cli import main
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.features import save_weights
 from tinygrad_fm.runs import begin, go_on, open_run
+from tinygrad_fm.runs.interrupt import like_ctrl_c, signals_wait
 from tinygrad_fm.runs.lock import locked
 
 PROGRAM = Path(tiny_runs.__file__)
@@ -286,7 +287,7 @@ def test_debug_shows_the_traceback(tmp_path):
         main(["--debug", "train", "--resume", str(tmp_path / "nothing")])
 
 
-# ---------------------------------------------------------------------------- Ctrl-C
+# ---------------------------------------------------------------------------- ended from outside
 
 
 @pytest.fixture
@@ -322,26 +323,98 @@ def state_of(checkpoint: Path) -> dict:
         return json.loads(file.metadata()["state"])
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_exits_with_130(tmp_path):
+def started(*command: object, **environment: str) -> subprocess.Popen:
+    """The command line in a process of its own, with checkpoints at the end of epochs alone."""
+
+    def as_in_a_terminal() -> None:
+        """Also where the tests run in the background, which ignores Ctrl-C, or under nohup."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, *map(str, command)],
+        env={**ENVIRONMENT, "CHECKPOINT_EVERY": "1e9", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_in_a_terminal,
+    )
+
+
+def wait_for_a_checkpoint(process: subprocess.Popen, run: Path) -> None:
+    """One more than there are."""
+    wanted = max((int(p.stem) for p in run.glob("checkpoint/*.json")), default=0) + 1
+    while not (run / f"checkpoint/{wanted:04}.json").exists() and process.poll() is None:
+        time.sleep(0.005)
+
+
+LONG = ["train", "mlp-1hidden", "--dataset", "garments", "--epochs", "1000", "--out"]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "interrupted by SIGTERM"),
+        (signal.SIGHUP, "interrupted by SIGHUP"),
+    ],
+    ids=["INT", "TERM", "HUP"],
+)
+def test_signals_save_say_how_to_go_on_and_exit_with_128_and_their_number(tmp_path, number, told):
     run = tmp_path / "run"
-    command = ["train", "mlp-1hidden", "--dataset", "garments", "--epochs", "1000", "--out", run]
+    command = [*LONG, run]
     for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, PROGRAM, *command],
-            env={**ENVIRONMENT, "CHECKPOINT_EVERY": "1e9"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        wanted = max((int(p.stem) for p in run.glob("checkpoint/*.json")), default=0) + 1
-        while not (run / f"checkpoint/{wanted:04}.json").exists() and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
+        process = started(*command)
+        wait_for_a_checkpoint(process, run)
+        process.send_signal(number)
         output, errors = process.communicate()
-        assert process.returncode == 130, errors
+        assert process.returncode == 128 + number, errors
         assert output == ""
-        assert errors == f"tinygrad-fm: interrupted\n{resume_hint(run)}"
+        assert errors == f"tinygrad-fm: {told}\n{resume_hint(run)}"
         state = state_of(sorted(run.glob("checkpoint/*.safetensors"))[-1])
         assert state["train_loader"]["batches"] > 0  # in the middle of an epoch
         command = ["train", "--resume", run]
+
+
+def test_a_run_whose_folder_is_removed_does_not_claim_that_it_was_saved(tmp_path):
+    run = tmp_path / "run"
+    process = started(*LONG, run)
+    wait_for_a_checkpoint(process, run)
+    run.rename(tmp_path / "elsewhere")
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    first, second = errors.splitlines()
+    assert first.startswith(f"tinygrad-fm: no such file or directory: {run}")
+    assert second == f"There is nothing to go on with: {run / 'config.json'} is not there."
+
+
+# ---------------------------------------------------------------------------- signals in a program
+
+
+def test_a_second_ctrl_c_ends_the_program_at_once(ctrl_c):
+    with signals_wait() as interrupt:
+        assert interrupt() is None
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # a service manager may send two
+        assert str(interrupt()) == "SIGTERM"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_what_is_ignored_stays_ignored_and_what_was_set_comes_back(ctrl_c):
+    """nohup ignores SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    others = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with like_ctrl_c(), signals_wait() as interrupt:
+            signal.raise_signal(signal.SIGHUP)
+            assert interrupt() is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert {number: signal.getsignal(number) for number in others} == others
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_sigterm_outside_training_ends_a_command_too():
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"), like_ctrl_c():
+        signal.raise_signal(signal.SIGTERM)

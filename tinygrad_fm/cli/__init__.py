@@ -6,9 +6,11 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 from tinygrad_fm import __version__
 from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, runs, train, tune
@@ -18,6 +20,7 @@ from tinygrad_fm.export import ExportError
 from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import ExtractorError
 from tinygrad_fm.runs import RunError
+from tinygrad_fm.runs.interrupt import like_ctrl_c
 from tinygrad_fm.tune import TuneError
 
 # Each module has `add_commands(commands)`; their order is that of the help.
@@ -51,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        the exit status: 0, 1 if it failed, 130 if it was interrupted. (Bad usage exits with 2.)
+        the exit status: 0, 1 if it failed, 128 + n if signal n ended it: 130 for Ctrl-C. (Bad usage
+        exits with 2.)
     """
     prepare_streams()
     top = parser()
@@ -62,25 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "threads", None):
         set_num_threads(options.threads)
     try:
-        with warnings.catch_warnings():
+        with like_ctrl_c(), warnings.catch_warnings():
             warnings.showwarning = show_warning
             warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's; a loss that is NaN is told
             status = options.action(options) or 0
         sys.stdout.flush()  # now, where an error can be told
         return status
-    except KeyboardInterrupt:
-        say("interrupted", options.go_on)
-        return 130
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        with suppress(OSError):  # after SIGHUP there is no terminal
+            say(f"interrupted{by}", options)
+        return 128 + number
     except BrokenPipeError:  # whoever read our output has seen enough: `tinygrad-fm list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         if options.debug:
             raise
-        say(
-            explain(error, options),
-            options.go_on if isinstance(error, OSError | MemoryError) else None,
-        )
+        say(explain(error, options), options if isinstance(error, OSError | MemoryError) else None)
         return 1
 
 
@@ -102,19 +106,23 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-V", "--version", action="version", version=f"tinygrad-fm {__version__}")
     top.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
-    # go_on: how to continue what the command began, in case that something ends it.
-    top.set_defaults(takes_rest=False, go_on=None)
+    # In case that something ends the command: how to continue it, and where it has saved what.
+    top.set_defaults(takes_rest=False, go_on=None, saved=None)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for family in FAMILIES:
         family.add_commands(commands)
     return top
 
 
-def say(problem: str, go_on: str | None) -> None:
-    """Tell people, on stderr, what went wrong and how to continue."""
+def say(problem: str, began: argparse.Namespace | None) -> None:
+    """Tell people, on stderr, what went wrong and how to continue what a command began."""
     print(f"tinygrad-fm: {one_line(problem)}", file=sys.stderr)
-    if go_on:
-        print(f"What was saved is whole. Go on with:\n  {go_on}", file=sys.stderr)
+    if began is None or began.go_on is None:
+        return
+    if began.saved.exists():
+        print(f"What was saved is whole. Go on with:\n  {began.go_on}", file=sys.stderr)
+    else:
+        print(f"There is nothing to go on with: {began.saved} is not there.", file=sys.stderr)
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -22,6 +22,7 @@ from tinygrad_fm.demo import table
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import OPTIMIZERS, SCHEDULES
 from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run, resume_command
+from tinygrad_fm.runs.folder import CONFIG
 
 SETTINGS = (
     "dataset",
@@ -79,7 +80,7 @@ def train(options: argparse.Namespace) -> None:
         return
     if sys.stderr.isatty():
         print(f"{saved.recipe.name} in {saved.path}/", file=sys.stderr)
-    options.go_on = resume_command(saved.path)
+    options.go_on, options.saved = resume_command(saved.path), saved.path / CONFIG
     result = go_on(saved, data_dir=options.data_dir)
     print(table([result]))
     print(f"\nThe run is in {saved.path}/")

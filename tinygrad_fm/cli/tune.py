@@ -43,6 +43,7 @@ def tune(options: argparse.Namespace) -> None:
     recipe = RECIPES[options.recipe].changed(dataset=options.dataset, epochs=options.epochs)
     out = options.out or Path("out") / f"tune-{recipe.name}-{recipe.dataset}"
     options.go_on = same_search(options, out)
+    options.saved = out if options.storage is None else Path()  # a database is elsewhere
     trials = search(
         recipe,
         out,

@@ -1,4 +1,7 @@
-"""Ctrl-C that waits for a good moment."""
+"""Ctrl-C, and the signals that end a program otherwise, at a good moment.
+
+SIGTERM is what a container's stop and `kill` send, SIGHUP what a terminal sends that is closed.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,61 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+Handler = Callable[[int, FrameType | None], None]
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class EndedBySignal(KeyboardInterrupt):
+    """By the signal `number`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
 
 @contextmanager
-def ctrl_c_waits() -> Iterator[Callable[[], bool]]:
-    """Inside the block Ctrl-C only makes the yielded function return True.
+def like_ctrl_c() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGHUP raise `EndedBySignal`, wherever the program is."""
 
-    A second Ctrl-C ends the program at once, as usual. (In a thread, where signals cannot be
-    caught, and where they are ignored, the function always returns False.)
+    def end(number: int, frame: FrameType | None) -> None:
+        raise EndedBySignal(number)
+
+    with _handled_by(end, ENDING):
+        yield
+
+
+@contextmanager
+def signals_wait() -> Iterator[Callable[[], KeyboardInterrupt | None]]:
+    """Inside the block Ctrl-C, SIGTERM and SIGHUP wait: the yielded function returns what to raise.
+
+    Ctrl-C after one of them ends the program at once.
     """
-    pressed = False
+    error: KeyboardInterrupt | None = None
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, usual)
+        nonlocal error
+        if number == signal.SIGINT and error:
+            raise KeyboardInterrupt
+        error = error or EndedBySignal(number)
 
-    in_thread = threading.current_thread() is not threading.main_thread()
-    if in_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield lambda: False
-        return
-    usual = signal.signal(signal.SIGINT, note)
+    with _handled_by(note, [signal.SIGINT, *ENDING]):
+        yield lambda: error
+
+
+@contextmanager
+def _handled_by(handler: Handler, numbers: list[int]) -> Iterator[None]:
+    """Inside the block these signals call `handler`.
+
+    Not in a thread, where signals cannot be caught, and not those that are ignored, as SIGHUP is
+    by nohup, or that a library in C handles.
+    """
+    before = {}
     try:
-        yield lambda: pressed
+        if threading.current_thread() is threading.main_thread():
+            for number in numbers:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    before[number] = signal.signal(number, handler)
+        yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, usual in before.items():
+            signal.signal(number, usual)

@@ -34,7 +34,7 @@ from tinygrad_fm.runs.folder import (
     versions,
     weights_into,
 )
-from tinygrad_fm.runs.interrupt import ctrl_c_waits
+from tinygrad_fm.runs.interrupt import signals_wait
 from tinygrad_fm.runs.lock import locked
 from tinygrad_fm.train import History, Training
 
@@ -99,7 +99,8 @@ def go_on(
         data_dir: where the data set's files are now, if not where they were at the beginning.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed; if it came in training, a checkpoint is written.
+        KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM or SIGHUP came; if that was in training, a
+            checkpoint is written.
         DataUnavailable: the data set can neither be found nor fetched.
         RunError: the folder is in use, something in it cannot be used, or the data set has changed.
         NonFiniteLossError: the loss became NaN or infinite.
@@ -135,10 +136,14 @@ def _train(saved: SavedRun, training: Training, progress: bool) -> None:
         written = time.monotonic()
 
     def after_batch() -> None:
-        if interrupted() or time.monotonic() - written >= CHECKPOINT_EVERY:
+        if interrupt() or time.monotonic() - written >= CHECKPOINT_EVERY:
             save()
-        if interrupted():
-            raise KeyboardInterrupt
+        end_if_interrupted()
+
+    def end_if_interrupted() -> None:
+        error = interrupt()
+        if error:
+            raise error
 
     def after_epoch(history: History) -> None:
         save()
@@ -148,10 +153,9 @@ def _train(saved: SavedRun, training: Training, progress: bool) -> None:
         if stopping is not None and stopping.best_epoch == len(history):
             _write_weights(training.model, saved.path / MODEL, saved.recipe, saved.seed)
 
-    with ctrl_c_waits() as interrupted:
+    with signals_wait() as interrupt:
         training.run(progress, after_batch, after_epoch)
-        if interrupted():  # in the last validation, after which there is no batch
-            raise KeyboardInterrupt
+        end_if_interrupted()  # in the last validation, after which there is no batch
 
 
 def _facts(saved: SavedRun) -> dict[str, Any]:
