@@ -10,8 +10,8 @@ from tinygrad_fm import manual_seed
 from tinygrad_fm.data.catalog import CLOTHES
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.features import save_weights
 from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.runs import SavedRun
 from tinygrad_fm.runs.files import write_json
 from tinygrad_fm.runs.folder import CONFIG, EXTRACTOR, FORMAT, MODEL

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 from tinygrad_fm import get_num_threads, manual_seed, set_num_threads
 from tinygrad_fm.cli import main
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.features import save_weights, training_facts
+from tinygrad_fm.recipes.features import training_facts
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.train import History
 
 

@@ -99,8 +99,8 @@ def test_weights_of_another_model_are_refused_in_one_line(run, tmp_path, capsys)
     other.replace(run / "model.safetensors")
     assert main(["export", str(run), "--to", "safetensors"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "these weights do not fit Sequential: missing: " in line
-    assert line.endswith("(--debug shows it all)")
+    assert "these weights do not fit Sequential: 0.weight is unknown; 1.bias has the shape" in line
+    assert line.endswith("; and 129 more")
 
 
 def test_import_then_evaluate_and_report(tmp_path, capsys, monkeypatch):

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from tinygrad_fm.cli import main
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.features import save_weights
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.runs import begin, go_on, open_run
 from tinygrad_fm.runs.interrupt import like_ctrl_c, signals_wait
 from tinygrad_fm.runs.lock import locked
@@ -386,6 +386,20 @@ def test_a_run_whose_folder_is_removed_does_not_claim_that_it_was_saved(tmp_path
     first, second = errors.splitlines()
     assert first.startswith(f"tinygrad-fm: no such file or directory: {run}")
     assert second == f"There is nothing to go on with: {run / 'config.json'} is not there."
+
+
+def test_a_complete_run_without_its_weights_gets_them_again(begun, capsys):
+    go_on(open_run(begun), progress=False)
+    weights = begun / "model.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+    assert main(["evaluate", str(begun)]) == 1
+    assert f"go on with `tinygrad-fm train --resume {begun}`" in capsys.readouterr().err
+    assert train("--resume", begun) == 0
+    assert weights.read_bytes() == before
+    capsys.readouterr()
+    assert main(["evaluate", str(begun)]) == 0
+    assert "test accuracy" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------- signals in a program

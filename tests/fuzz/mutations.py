@@ -108,6 +108,48 @@ def damaged_safetensors(content: bytes, rng: np.random.Generator) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
+SAME_WIDTH = {"F32": ("I32", "U32"), "I64": ("F64", "U64")}
+
+
+def damaged_weights(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bits of the numbers, or the type that the header gives to an array, or as above."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    kind = rng.integers(0, 3)
+    if kind == 0:
+        data = bytearray(content)
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(start, len(data))] ^= 1 << int(rng.integers(0, 8))
+        return bytes(data)
+    if kind == 1:
+        header = json.loads(content[8:start])
+        arrays = [entry for entry in header.values() if entry.get("dtype") in SAME_WIDTH]
+        chosen = arrays[rng.integers(len(arrays))]
+        chosen["dtype"] = str(rng.choice(SAME_WIDTH[chosen["dtype"]]))
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + content[start:]
+    return damaged_safetensors(content, rng)
+
+
+def damaged_table(content: bytes, rng: np.random.Generator) -> bytes:
+    """Rows lost, doubled or swapped, a cell exchanged, or bytes damaged."""
+    header, *rows = content.decode().splitlines()
+    kind, i, j = rng.integers(0, 6), *rng.integers(0, len(rows), 2)
+    if kind == 0:
+        del rows[i]
+    elif kind == 1:
+        rows.insert(j, rows[i])
+    elif kind == 2:
+        rows[i], rows[j] = rows[j], rows[i]
+    elif kind == 3:
+        cells = rows[i].split(",")
+        odd = ("nan", "inf", "-inf", "-1", "1" + "0" * 30, "1e400", "0.5", "", cells[0])
+        cells[rng.integers(len(cells))] = str(rng.choice(odd))
+        rows[i] = ",".join(cells)
+    else:
+        return damaged(content, rng)
+    return "\n".join([header, *rows, ""]).encode()
+
+
 def damaged_gzip(content: bytes, rng: np.random.Generator) -> bytes:
     """Half of the time the damage is inside, under a checksum that is right."""
     if rng.random() < 0.5:

@@ -29,12 +29,12 @@ from tinygrad_fm.data import IDXError, PictureError, as_input, read_idx, read_pi
 from tinygrad_fm.recipes import RECIPES, ExtractorError
 from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
 from tinygrad_fm.recipes.features import load_extractor, training_facts
+from tinygrad_fm.recipes.weights import checksum, save_weights
 from tinygrad_fm.report import format_comparison
 from tinygrad_fm.runs import RunError, open_run
 from tinygrad_fm.runs.checkpoint import FORMAT, Checkpoints
-from tinygrad_fm.runs.files import checksum, write_json
-from tinygrad_fm.runs.folder import MEASURED
-from tinygrad_fm.runs.imported import read_weights
+from tinygrad_fm.runs.files import write_json
+from tinygrad_fm.runs.folder import MEASURED, weights_into, write_metrics
 from tinygrad_fm.runs.training import _restore
 from tinygrad_fm.train import EarlyStopping, Training
 from tinygrad_fm.train.history import EpochRow, History
@@ -52,6 +52,7 @@ class Target:
     read: Callable[[Path], object]
     error: type[Exception]
     name: str = "file"
+    summed: bool = False  # what is read in spite of damage must be what was written
 
 
 # ------------------------------------------------------------------------------- valid files
@@ -87,20 +88,35 @@ SMALL = RECIPES["cnn-5conv"].changed(
 
 
 def extractor() -> bytes:
+    save_weights(SMALL.build(), Path("weights"), training_facts(SMALL, 0))
+    return Path("weights").read_bytes()
+
+
+def extractor_without_sum() -> bytes:
     return save(dict(SMALL.build().state_dict()), training_facts(SMALL, 0))
 
 
 def history() -> bytes:
     made = History()
-    for epoch in (1, 2):
-        made.append(EpochRow(epoch, 0.5, 0.6, 0.7, 0.8, lr=0.1, seconds=3.0))
+    for epoch in (1, 2, 3, 4):
+        made.append(EpochRow(epoch, 0.5, 0.6, 0.7, 0.8, lr=0.1 / epoch, seconds=3.0))
     file = Path("history.csv")
     made.write_csv(file)
     return file.read_bytes()
 
 
+MEASUREMENTS = dict.fromkeys(MEASURED, 1) | {"test_accuracy": 0.9, "epochs": 4}
+
+
 def metrics() -> bytes:
-    return json.dumps(dict.fromkeys(MEASURED, 1) | {"test_accuracy": 0.9}).encode()
+    return json.dumps(MEASUREMENTS).encode()
+
+
+def end_of_training(name: str) -> bytes:
+    """A file of a run whose metrics.json has the sums of all."""
+    history()
+    write_metrics(Path(), MEASUREMENTS)
+    return Path(name).read_bytes()
 
 
 def config() -> bytes:
@@ -156,10 +172,20 @@ def look_into_run(path: Path) -> None:
     run.recipe.optimizer(run.recipe.build().parameters(), run.recipe.lr)
 
 
-def look_at_metrics(path: Path) -> None:
+def look_at_metrics(path: Path) -> str:
     """What compare and train print of them."""
     found = open_run(path.parent).metrics()
-    repr(f"{found['test_accuracy']:.2%} {format_comparison({'run': found})}")
+    return f"{found['test_accuracy']:.2%} {format_comparison({'run': found})}"
+
+
+def predictor(path: Path) -> object:
+    """What a run predicts by."""
+    run = open_run(path.parent)
+    return numbers(run.model()), run.config
+
+
+def numbers(model: nn.Module) -> list[bytes]:
+    return [array.tobytes() for array in model.state_dict().values()]
 
 
 def go_on_from(path: Path) -> None:
@@ -180,30 +206,62 @@ TARGETS = {
     "jpeg": Target(lambda: picture("JPEG"), mutations.damaged, look, PictureError),
     "weights": Target(
         weights,
-        mutations.damaged_safetensors,
-        lambda path: read_weights(path, RECIPES["mlp-1hidden"]),
+        mutations.damaged_weights,
+        lambda path: weights_into(RECIPES["mlp-1hidden"].build(), path),
         RunError,
     ),
     "extractor": Target(
         extractor,
-        mutations.damaged_safetensors,
+        mutations.damaged_weights,
+        lambda path: numbers(load_extractor(SMALL, 0, path)),
+        ExtractorError,
+        summed=True,
+    ),
+    "extractor without a sum": Target(
+        extractor_without_sum,
+        mutations.damaged_weights,
         lambda path: load_extractor(SMALL, 0, path),
         ExtractorError,
     ),
     "model": Target(
         lambda: Path("model.safetensors").read_bytes(),
-        mutations.damaged_safetensors,
-        lambda path: open_run(path.parent).model(),
+        mutations.damaged_weights,
+        lambda path: numbers(open_run(path.parent).model()),
         RunError,
         "model.safetensors",
+        summed=True,
+    ),
+    "model at the end": Target(
+        lambda: end_of_training("model.safetensors"),
+        mutations.damaged_weights,
+        lambda path: numbers(open_run(path.parent).model()),
+        RunError,
+        "model.safetensors",
+        summed=True,
+    ),
+    "config at the end": Target(
+        lambda: end_of_training("config.json"),
+        mutations.damaged_json_file,
+        predictor,
+        RunError,
+        "config.json",
+        summed=True,
     ),
     "config": Target(config, mutations.damaged_json_file, look_into_run, RunError, "config.json"),
     "history": Target(
         history,
-        mutations.damaged,
+        mutations.damaged_table,
         lambda path: open_run(path.parent).history(),
         RunError,
         "history.csv",
+    ),
+    "history at the end": Target(
+        lambda: end_of_training("history.csv"),
+        mutations.damaged_table,
+        lambda path: open_run(path.parent).history().rows,
+        RunError,
+        "history.csv",
+        summed=True,
     ),
     "checkpoint": Target(
         lambda: checkpoint("0001.safetensors"),
@@ -225,6 +283,14 @@ TARGETS = {
         look_at_metrics,
         RunError,
         "metrics.json",
+    ),
+    "metrics at the end": Target(
+        lambda: end_of_training("metrics.json"),
+        mutations.damaged_json_file,
+        look_at_metrics,
+        RunError,
+        "metrics.json",
+        summed=True,
     ),
 }
 
@@ -269,15 +335,18 @@ def fuzz(target: Target, folder: Path, numbers: range) -> None:
     valid = target.valid()
     path = folder / target.name
     path.write_bytes(valid)
-    target.read(path)  # what is not damaged is read
+    expected = target.read(path)  # what is not damaged is read
     refused = 0
     with little_memory():
         for number in numbers:
             path.write_bytes(make_case(target, valid, number))
             try:
-                target.read(path)
+                found = target.read(path)
+                assert not target.summed or found == expected, f"case {number}: read with damage"
             except target.error:
                 refused += 1
+            except AssertionError:
+                raise
             except BaseException as error:
                 raise AssertionError(f"case {number}: {type(error).__name__}") from error
     assert refused > len(numbers) / 5  # the damage was damage
@@ -291,5 +360,5 @@ def test_damaged_files_are_read_or_refused(folder, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_thousands_of_damaged_files_are_read_or_refused(folder, name):
-    """Twelve targets: 12,000 cases, beside the fast ones."""
+    """A thousand cases of each target, beside the fast ones."""
     fuzz(TARGETS[name], folder, range(FAST, FAST + SLOW))

@@ -14,10 +14,11 @@ from tinygrad_fm import cat, data, manual_seed
 from tinygrad_fm.optim import SGD
 from tinygrad_fm.recipes import RECIPES, ExtractorError, run
 from tinygrad_fm.recipes.cnn_5conv import FiveConvolutions
-from tinygrad_fm.recipes.features import load_extractor, save_weights, training_facts
+from tinygrad_fm.recipes.features import load_extractor, training_facts
 from tinygrad_fm.recipes.recipe import Recipe, one_cycle
 from tinygrad_fm.recipes.run import extractor_recipe, feature_loaders, loaders
 from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.train import evaluate
 
 # Small enough for a test: a network of 2, 3 and 4 channels that makes 8 features.
@@ -199,7 +200,7 @@ def test_equal_weights_and_facts_are_equal_files(extractor, weights, tmp_path):
         save_weights(extractor, again, training_facts(EXTRACTOR, seed=0))
         assert again.read_bytes() == weights.read_bytes()
     with safe_open(again, framework="numpy") as file:
-        assert file.metadata() == training_facts(EXTRACTOR, seed=0)
+        assert file.metadata().items() >= training_facts(EXTRACTOR, seed=0).items()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_an_extractor_that_may_have_seen_held_out_images_is_refused(
 
 def test_weights_of_other_sizes_are_refused(weights):
     wider = EXTRACTOR.changed(build=partial(FiveConvolutions, channels=(2, 3, 4), hidden=9))
-    with pytest.raises(ExtractorError, match=r"features\.20\.weight: got \(8, 36\), wanted \(9"):
+    with pytest.raises(ExtractorError, match=r"weight has the shape \(8, 36\), wanted \(9, 36"):
         load_extractor(wider, 0, weights)
 
 

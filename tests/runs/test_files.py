@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import resource
 
-import numpy as np
 import pytest
 
-from tinygrad_fm.recipes.features import save_arrays
 from tinygrad_fm.runs.files import (
     RunError,
-    checksum,
-    load_arrays,
     read_bounded,
     read_json,
     replacing,
@@ -68,34 +63,6 @@ def test_an_error_names_the_file_that_was_wanted(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(path, b"")
     assert caught.value.filename == str(path)
-
-
-def test_the_checksum_is_that_of_the_elements_in_order():
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    expected = hashlib.sha256(array.tobytes() + b"x").hexdigest()
-    assert checksum(array, b"x") == expected
-    assert checksum(np.asfortranarray(array), b"x") == expected
-
-
-def test_arrays_come_back_with_shape_type_and_order():
-    arrays = {
-        "scalar": np.array(7),
-        "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T,
-        "empty": np.zeros((0, 2)),
-    }
-    again, facts = load_arrays(save_arrays(arrays, {"recipe": "cnn"}), "it")
-    assert facts == {"recipe": "cnn"}
-    for name, array in arrays.items():
-        assert again[name].shape == array.shape
-        assert again[name].dtype == array.dtype
-        np.testing.assert_array_equal(again[name], array)
-
-
-def test_torn_arrays_are_named():
-    content = save_arrays({"a": np.zeros(10)}, {})
-    for torn in (b"", content[:5], content[:40], content[:-1], content + b"x", b"\xff" * 100):
-        with pytest.raises(RunError, match="model is torn or no safetensors file"):
-            load_arrays(torn, "model")
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe", b"[1]", b"[" * 100_000])

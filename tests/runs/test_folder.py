@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 
 from tinygrad_fm import data
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.features import save_weights
 from tinygrad_fm.recipes.settings import configured
-from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run
-from tinygrad_fm.runs.folder import create_run
+from tinygrad_fm.recipes.weights import save_arrays, save_weights
+from tinygrad_fm.runs import RunError, SavedRun, begin, classify, go_on, open_run
+from tinygrad_fm.runs.files import write_json
+from tinygrad_fm.runs.folder import MEASURED, create_run
 from tinygrad_fm.train import accuracy
 
 FILES = {
@@ -164,6 +166,115 @@ def test_foreign_metrics_are_refused(finished, tmp_path, value):
     (run.path / "metrics.json").write_text(json.dumps(metrics))
     with pytest.raises(RunError, match=r"metrics\.json has .* as 'test_accuracy'"):
         run.metrics()
+
+
+# ---------------------------------------------------------------------------- damage
+
+
+def copied(finished, tmp_path: Path) -> SavedRun:
+    return open_run(shutil.copytree(finished[0], tmp_path / "copy"))
+
+
+@pytest.mark.parametrize(
+    ("file", "read"),
+    [
+        ("model.safetensors", SavedRun.model),
+        ("model.safetensors", SavedRun.own_model),
+        ("model.safetensors", SavedRun.predictions),
+        ("history.csv", SavedRun.history),
+        ("metrics.json", SavedRun.metrics),
+        ("metrics.json", SavedRun.model),
+    ],
+)
+def test_one_bit_is_noticed(finished, tmp_path, file, read):
+    run = copied(finished, tmp_path)
+    damaged = bytearray((run.path / file).read_bytes())
+    place = damaged.index(b'"test_accuracy": 0.') + 20 if file == "metrics.json" else -10
+    damaged[place] ^= 1
+    (run.path / file).write_bytes(damaged)
+    with pytest.raises(RunError, match=rf"{file} is damaged.*or delete it: `tinygrad-fm train --r"):
+        read(run)
+
+
+def test_lost_files_are_made_again_from_the_last_checkpoint(finished, tmp_path):
+    run = copied(finished, tmp_path)
+    files = [run.path / "model.safetensors", run.path / "history.csv"]
+    whole = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    assert not run.complete
+    go_on(run, progress=False)
+    assert run.complete
+    assert [file.read_bytes() for file in files] == whole
+    run.model(), run.history()
+
+
+def test_a_damaged_configuration_does_not_predict(finished, tmp_path):
+    """Other numbers of the normalisation would give another accuracy."""
+    path = copied(finished, tmp_path).path
+    config = json.loads((path / "config.json").read_text())
+    config["normalisation"]["mean"] += 0.1
+    write_json(path / "config.json", config)
+    with pytest.raises(RunError, match=r"config\.json is damaged: .*; put back a copy of it$"):
+        open_run(path).model()
+    (path / "model.safetensors").unlink()
+    with pytest.raises(RunError, match=r"config\.json is damaged"):  # nor is it sealed anew
+        go_on(open_run(path), progress=False)
+
+
+def test_weights_without_a_checksum_are_refused_where_every_file_has_one(finished, tmp_path):
+    run = copied(finished, tmp_path)
+    (run.path / "metrics.json").unlink()  # as while it is trained
+    (run.path / "model.safetensors").write_bytes(save_arrays(run.own_model().state_dict(), {}))
+    with pytest.raises(RunError, match="does not say the checksum of its weights"):
+        run.model()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_run_of_former_times_opens(finished, tmp_path):
+    """Neither its files nor metrics.json have checksums; what cannot be weights is refused."""
+    run = copied(finished, tmp_path)
+    weights = run.own_model().state_dict()
+    metrics = run.metrics()
+    write_json(run.path / "config.json", run.config | {"format": "tinygrad_fm run 1"})
+    write_json(run.path / "metrics.json", {name: metrics[name] for name in MEASURED})
+    (run.path / "model.safetensors").write_bytes(save_arrays(weights, {"recipe": "mlp"}))
+    old = open_run(run.path)
+    assert old.complete
+    for name, array in old.own_model().state_dict().items():
+        np.testing.assert_array_equal(array, weights[name])
+    assert old.history().rows == finished[1].history.rows
+    bad = dict.fromkeys(["1.bias"], np.full_like(weights["1.bias"], np.inf))
+    (run.path / "model.safetensors").write_bytes(save_arrays(weights | bad, {}))
+    with pytest.raises(RunError, match=r"1\.bias has numbers that are not finite"):
+        old.model()
+    huge = {name: np.full_like(array, 1e38) for name, array in weights.items()}
+    (run.path / "model.safetensors").write_bytes(save_arrays(huge, {}))
+    for read in (old.predictions, lambda: classify(old, np.zeros((1, 28, 28), np.uint8))):
+        with pytest.raises(RunError, match="makes outputs that are not finite numbers"):
+            read()
+    lines = (run.path / "history.csv").read_text().splitlines()
+    (run.path / "history.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(RunError, match=r"history\.csv has 0 epochs, wanted 1"):
+        old.history()
+
+
+def test_a_history_longer_than_the_training_is_refused(finished, tmp_path):
+    run = copied(finished, tmp_path)
+    (run.path / "metrics.json").unlink()
+    lines = (run.path / "history.csv").read_text()
+    (run.path / "history.csv").write_text(lines + "2" + lines.splitlines()[-1][1:] + "\n")
+    with pytest.raises(RunError, match=r"history\.csv has 2 epochs, wanted at most 1"):
+        run.history()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "history.csv"])
+def test_a_lost_file_without_checkpoints_is_not_trained_anew_in_silence(finished, tmp_path, file):
+    run = copied(finished, tmp_path)
+    (run.path / file).unlink()
+    shutil.rmtree(run.path / "checkpoint")
+    with pytest.raises(RunError, match=rf"tested, but {file} is not.*or delete metrics\.json"):
+        go_on(run, progress=False)
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from saved_runs import saved_run, stirred
 
 from tinygrad_fm.recipes import RECIPES
-from tinygrad_fm.recipes.features import save_weights, training_facts
+from tinygrad_fm.recipes.features import training_facts
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.reference.models import BUILDERS, mlp_1hidden
 from tinygrad_fm.runs import RunError, classify, go_on, import_weights, open_run
 from tinygrad_fm.runs.folder import INITIAL, MODEL

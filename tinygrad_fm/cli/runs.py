@@ -66,7 +66,7 @@ def open_trained(path: Path) -> SavedRun:
     """
     run = open_run(path)
     begun = (path / HISTORY).exists()
-    if not run.complete and (begun or not (path / INITIAL).exists()):
+    if not run.tested and (begun or not (path / INITIAL).exists()):
         epochs = len(run.history()) if begun else 0
         raise CommandError(
             f"{path} is not complete: {epochs} of {run.recipe.epochs} epochs, and the test set is "

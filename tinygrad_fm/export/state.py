@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinygrad_fm.export.error import ExportError
-from tinygrad_fm.recipes.features import save_weights, training_facts
+from tinygrad_fm.recipes.features import training_facts
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.runs import SavedRun
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from tinygrad_fm import data
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes.recipe import Recipe
+from tinygrad_fm.recipes.weights import WeightsError, load_arrays, put_weights
 from tinygrad_fm.train import predict
 
 
@@ -48,29 +45,6 @@ def training_facts(recipe: Recipe, seed: int) -> dict[str, str]:
     }
 
 
-def save_weights(model: Module, path: Path, facts: dict[str, str]) -> None:
-    """Write the state dict as a safetensors file, with the facts of its training."""
-    path.write_bytes(save_arrays(model.state_dict(), facts))
-
-
-def save_arrays(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> bytes:
-    """A safetensors file of arrays, and of facts about them: equal ones are equal to the bit.
-
-    The library writes the facts in another order each time, so they are sorted afterwards.
-    Source of the format: https://huggingface.co/docs/safetensors/index
-    """
-    # It writes memory as it lies there, so that has to be in order. (Not ascontiguousarray: it
-    # gives a scalar a dimension.)
-    ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = save(ordered, dict(facts))
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(facts.items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of eight bytes
-    return len(text).to_bytes(8, "little") + text + content[8 + size :]
-
-
 def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
     """A trained model of `recipe` from a file of `save_weights`.
 
@@ -79,11 +53,11 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
             images that this run holds out would be among those that the extractor has seen.
     """
     wanted = training_facts(recipe, seed)
+    if not path.is_file():  # a pipe would be waited for
+        raise ExtractorError(f"{path} is not a file of weights")
     try:
-        with safe_open(path, framework="numpy") as file:
-            found = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError) as error:  # the last: a type NumPy does not know
+        arrays, found = load_arrays(path.read_bytes(), str(path))
+    except (OSError, WeightsError) as error:
         raise ExtractorError(f"{path} is not a file of weights: {error}") from error
     different = [
         f"{fact} {found.get(fact, 'unknown')}, wanted {value}"
@@ -96,11 +70,10 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
             "holds out. Take the model.safetensors of `python -m tinygrad_fm train "
             f"{recipe.name} --dataset {recipe.dataset} --seed {seed}`"
         )
-    model = recipe.build()
     try:
-        # Numbers that are too large for the model's type are no weights.
-        with np.errstate(over="raise", invalid="raise"):
-            model.load_state_dict(arrays)
-    except (FloatingPointError, ValueError) as error:
-        raise ExtractorError(f"{path}: {error}") from error
-    return model
+        # Our files had these facts and no others before they had a checksum.
+        return put_weights(
+            recipe.build(), arrays, found, str(path), sum_needed=found.keys() != wanted.keys()
+        )
+    except WeightsError as error:
+        raise ExtractorError(str(error)) from error

@@ -19,10 +19,10 @@ from tinygrad_fm.recipes.features import (
     ExtractorError,
     extract,
     load_extractor,
-    save_weights,
     training_facts,
 )
 from tinygrad_fm.recipes.recipe import Recipe
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.train import (
     EarlyStopping,
     EpochRow,

@@ -20,12 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.recipes.features import save_arrays
+from tinygrad_fm.recipes.weights import WeightsError, checksum, load_arrays, save_arrays
 from tinygrad_fm.runs.files import (
     MAX_ARRAYS,
     RunError,
-    checksum,
-    load_arrays,
     parse_json,
     read_bounded,
     read_json,
@@ -120,10 +118,11 @@ class Checkpoints:
         content = read_bounded(path, MAX_ARRAYS)
         if checksum(content) != manifest.get("sha256"):
             raise RunError(f"{path} is torn: its checksum is not the one in its manifest")
-        arrays, metadata = load_arrays(content, str(path))
-        state = parse_json(metadata.get("state", ""), str(path))
         try:
-            return _put_back(state, arrays)
+            arrays, metadata = load_arrays(content, str(path))
+            return _put_back(parse_json(metadata.get("state", ""), str(path)), arrays)
+        except WeightsError as error:
+            raise RunError(str(error)) from error
         except (KeyError, TypeError) as error:
             raise RunError(f"{path} has no array {error}") from error
 

@@ -20,4 +20,4 @@ def classify(run: SavedRun, images: np.ndarray) -> np.ndarray:
     pixels = data.ToFloat()(images[:, np.newaxis], generator)  # (N, 28, 28) -> (N, 1, 28, 28)
     inputs = Tensor(run.normalise(pixels, generator))
     with no_grad():
-        return run.recipe.probabilities(run.model()(inputs).data)
+        return run.probabilities(run.model()(inputs).data)

@@ -1,19 +1,14 @@
-"""Files that are whole or not there: atomic writing, checksums, reading within bounds."""
+"""Files that are whole or not there: atomic writing, reading within bounds."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 MAX_JSON = 1 << 24  # bytes; a thousand times what a run writes
 MAX_ARRAYS = 1 << 32  # bytes; beyond any model that this framework trains
@@ -72,15 +67,6 @@ def _flush(path: Path, mode: int) -> None:
         os.close(descriptor)
 
 
-def checksum(*contents: bytes | np.ndarray) -> str:
-    """The SHA-256 sum of bytes, or of arrays' elements in their order, one after the other."""
-    digest = hashlib.sha256()
-    for content in contents:
-        ordered = content if isinstance(content, bytes) else np.asarray(content, order="C").data
-        digest.update(ordered)
-    return digest.hexdigest()
-
-
 def read_bounded(path: Path, limit: int) -> bytes:
     """The whole file.
 
@@ -124,28 +110,3 @@ def parse_json(content: bytes | str, origin: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{origin} holds a JSON {type(value).__name__}, wanted an object")
     return value
-
-
-def load_arrays(content: bytes, origin: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays of a safetensors file, and the facts about them: what `save_arrays` wrote.
-
-    Raises:
-        RunError: the content is torn, or something else.
-    """
-    try:
-        arrays = load(content)
-        size = int.from_bytes(content[:8], "little")
-        facts = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-    except KeyError as error:
-        raise RunError(
-            f"{origin} has numbers of the type {error}, which NumPy does not know; save it with "
-            "float32"
-        ) from error
-    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
-        raise RunError(f"{origin} is torn or no safetensors file: {error}") from error
-    return arrays, facts
-
-
-def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """As `load_arrays`, from a file."""
-    return load_arrays(read_bounded(path, MAX_ARRAYS), str(path))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import platform
 import shlex
 import subprocess
@@ -34,20 +35,24 @@ from tinygrad_fm.nn import Module, Sequential
 from tinygrad_fm.recipes import RECIPES, Recipe
 from tinygrad_fm.recipes.run import normalisation
 from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.recipes.weights import WeightsError, checksum, load_arrays, put_weights
 from tinygrad_fm.runs.files import (
+    MAX_ARRAYS,
     PARTIAL,
     RunError,
-    checksum,
-    read_arrays,
+    read_bounded,
     read_json,
     write_json,
 )
 from tinygrad_fm.runs.lock import LOCK, locked
 from tinygrad_fm.train import History, Predictions, predict
 
-FORMAT = "tinygrad_fm run 1"
+FORMAT = "tinygrad_fm run 2"
+WITHOUT_SUMS = "tinygrad_fm run 1"  # its weights may lack a checksum
 CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
 MODEL, EXTRACTOR, INITIAL = "model.safetensors", "extractor.safetensors", "initial.safetensors"
+CHECKPOINTS = "checkpoint"
+SUMS, OWN_SUM = "sha256", "metrics_sha256"  # in metrics.json: checksums of the files beside it
 
 # What config.json must have, and what must be true of it.
 WANTED: dict[str, Callable[[Any], bool]] = {
@@ -63,15 +68,15 @@ WANTED: dict[str, Callable[[Any], bool]] = {
     "versions": lambda value: isinstance(value, dict),
 }
 
-# What metrics.json must have, each a number.
-MEASURED = (
-    "parameters",
-    "epochs",
-    "train_accuracy",
-    "validation_accuracy",
-    "test_accuracy",
-    "seconds",
-)
+# What metrics.json must have, and the largest number that it may be.
+MEASURED = {
+    "parameters": 1e15,
+    "epochs": 1e15,
+    "train_accuracy": 1,
+    "validation_accuracy": 1,
+    "test_accuracy": 1,
+    "seconds": 1e15,
+}
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,21 @@ class SavedRun:
         return data.Normalize(numbers["mean"], numbers["std"])
 
     @property
-    def complete(self) -> bool:
+    def tested(self) -> bool:
         """Whether training came to its end and was tested."""
         return (self.path / METRICS).exists()
+
+    @property
+    def lost(self) -> list[str]:
+        """The files that a tested run must have and this one lacks."""
+        features = self.recipe.extractor is not None
+        wanted = (MODEL, HISTORY, *([EXTRACTOR] if features else []))
+        return [name for name in wanted if not (self.path / name).exists()]
+
+    @property
+    def complete(self) -> bool:
+        """Whether training came to its end and was tested, and everything is still there."""
+        return self.tested and not self.lost
 
     def model(self) -> Module:
         """The model with its best weights, in evaluation mode: normalised images -> outputs.
@@ -120,11 +137,11 @@ class SavedRun:
         That of a recipe on features has the extractor in front.
 
         Raises:
-            RunError: there are no weights yet, or not those of this recipe.
+            RunError: there are no weights yet, or not those of this recipe, or damaged ones.
         """
         model = self.own_model()
         if self.recipe.extractor is not None:
-            extractor = weights_into(self.recipe.extractor.build(), self.path / EXTRACTOR)
+            extractor = self.weights(EXTRACTOR, self.recipe.extractor.build())
             model = Sequential(extractor.features, model)
         return model.eval()
 
@@ -132,26 +149,39 @@ class SavedRun:
         """The recipe's model alone, with its best weights: one on features takes features.
 
         Raises:
-            RunError: there are no weights yet, or not those of this recipe.
+            RunError: there are no weights yet, or not those of this recipe, or damaged ones.
         """
-        path = self.path / MODEL
-        if not path.exists():
-            raise RunError(self._missing(path))
-        return weights_into(self.recipe.build(), path)
+        self.verify(CONFIG)  # it says how the model is built, and what it takes
+        return self.weights(MODEL, self.recipe.build())
+
+    def weights(self, name: str, model: Module) -> Module:
+        """The model with the weights in a file of the run, once nothing is wrong with them.
+
+        Raises:
+            RunError: there is no such file yet, or it is damaged, or of another model.
+        """
+        self.verify(name)
+        return weights_into(
+            model, self.path / name, sum_needed=self.config["format"] != WITHOUT_SUMS
+        )
 
     def history(self) -> History:
         """The epochs so far.
 
         Raises:
-            RunError: there is no history.csv, or it is torn.
+            RunError: there is no history.csv, or it is torn, or has other epochs than the run.
         """
         path = self.path / HISTORY
+        self.verify(HISTORY)
         try:
-            return History.read_csv(path)
-        except OSError as error:
-            raise RunError(self._missing(path)) from error
+            history = History.read_csv(path)
         except ValueError as error:
             raise RunError(str(error)) from error
+        most = self.recipe.epochs
+        if len(history) > most or (self.tested and len(history) != self.metrics()["epochs"]):
+            wanted = self.metrics()["epochs"] if self.tested else f"at most {most}"
+            raise RunError(f"{path} has {len(history)} epochs, wanted {wanted}; it is damaged")
+        return history
 
     def metrics(self) -> dict[str, Any]:
         """What was measured at the end: see `recipes.Run.metrics`.
@@ -160,14 +190,34 @@ class SavedRun:
             RunError: training is not complete, or metrics.json is torn or not one of ours.
         """
         path = self.path / METRICS
-        if not self.complete:
+        if not self.tested:
             raise RunError(self._missing(path))
         metrics = read_json(path)
-        for name in MEASURED:
-            if not _is_measured(metrics.get(name)):
+        for name, most in MEASURED.items():
+            if not _is_measured(metrics.get(name), most):
                 got = str(metrics.get(name))[:40]
                 raise RunError(f"{path} has {got!r} as {name!r}; it is damaged or not one of ours")
+        if {SUMS, OWN_SUM} & metrics.keys() and metrics.get(OWN_SUM) != own_sum(metrics):
+            raise RunError(
+                f"{path} is damaged: it does not have the checksum it says; "
+                f"{self._way_out(METRICS)}"
+            )
         return metrics
+
+    def verify(self, name: str) -> None:
+        """A file of the run must be there; if training is over, as it was then.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.path / name
+        if not path.exists():
+            raise RunError(self._missing(path))
+        wanted = self.metrics().get(SUMS, {}).get(name) if self.tested else None
+        if wanted not in (None, file_sum(path)):
+            raise RunError(
+                f"{path} is damaged: {METRICS} says another checksum; {self._way_out(name)}"
+            )
 
     def test_set(self, data_dir: str | Path | None = None) -> data.ArrayDataset:
         """The data set that the run is tested on, the same to the bit.
@@ -191,12 +241,35 @@ class SavedRun:
 
     def predictions(self, data_dir: str | Path | None = None) -> Predictions:
         """Class probabilities of the test set, computed now."""
-        return predict(self.model(), self.test_batches(data_dir), self.recipe.probabilities)
+        return predict(self.model(), self.test_batches(data_dir), self.probabilities)
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Those of the classes (N, K), from the model's outputs.
+
+        Raises:
+            RunError: they are no numbers.
+        """
+        found = self.recipe.probabilities(outputs)
+        if not np.isfinite(found).all():
+            raise RunError(
+                f"{self.path / MODEL} makes outputs that are not finite numbers: its weights are "
+                "damaged, or training them has failed"
+            )
+        return found
 
     def _missing(self, path: Path) -> str:
         return (
             f"{path} is not there: this run is not complete; go on with "
             f"`{resume_command(self.path)}`"
+        )
+
+    def _way_out(self, name: str) -> str:
+        """What can be done about a file that is damaged."""
+        if name == CONFIG or not (self.path / CHECKPOINTS).exists():
+            return "put back a copy of it"
+        return (
+            f"put back a copy of it, or delete it: `{resume_command(self.path)}` makes it again "
+            "from the last checkpoint"
         )
 
 
@@ -213,7 +286,7 @@ def open_run(path: str | Path) -> SavedRun:
     if not (path / CONFIG).exists():
         raise RunError(f"{path} is no run folder: it has no {CONFIG}")
     config = read_json(path / CONFIG)
-    if config.get("format") != FORMAT:
+    if config.get("format") not in (FORMAT, WITHOUT_SUMS):
         raise RunError(
             f"{path / CONFIG} has the format {config.get('format')!r}, wanted {FORMAT!r}"
         )
@@ -307,20 +380,37 @@ def _need_empty(path: Path) -> None:
         raise RunError(f"{path} is not empty; choose another folder, or --resume the run in it")
 
 
-def weights_into(model: Module, path: Path) -> Module:
-    """The model with the weights of a safetensors file.
+def weights_into(model: Module, path: Path, *, sum_needed: bool = False) -> Module:
+    """The model with the weights of a safetensors file, see `put_weights`.
 
     Raises:
-        RunError: the file cannot be read, or has weights of another model.
+        RunError: the file cannot be read, is damaged, or has weights of another model.
     """
-    arrays, _ = read_arrays(path)
+    content = read_bounded(path, MAX_ARRAYS)
     try:
-        # Numbers that are too large for the model's type are no weights.
-        with np.errstate(over="raise", invalid="raise"):
-            model.load_state_dict(arrays)
-    except (FloatingPointError, ValueError) as error:
-        raise RunError(f"{path}: {error}") from error
-    return model
+        return put_weights(
+            model, *load_arrays(content, str(path)), str(path), sum_needed=sum_needed
+        )
+    except WeightsError as error:
+        raise RunError(str(error)) from error
+
+
+def file_sum(path: Path) -> str:
+    """The checksum of a file, as `sha256sum` gives it."""
+    return checksum(read_bounded(path, MAX_ARRAYS))
+
+
+def own_sum(metrics: Mapping[str, Any]) -> str:
+    """The checksum of what is in metrics.json beside this sum."""
+    rest = {name: value for name, value in metrics.items() if name != OWN_SUM}
+    return checksum(json.dumps(rest).encode())
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Write metrics.json, with the checksums of the files that later commands read, and its own."""
+    files = [folder / name for name in (CONFIG, HISTORY, MODEL, EXTRACTOR)]
+    sealed = {**metrics, SUMS: {file.name: file_sum(file) for file in files if file.exists()}}
+    write_json(folder / METRICS, sealed | {OWN_SUM: own_sum(sealed)})
 
 
 def data_sum(dataset: data.ArrayDataset) -> str:
@@ -363,5 +453,5 @@ def _is_normalisation(value: dict[str, Any]) -> bool:
     return isinstance(mean, float) and isinstance(std, float) and -10 < mean < 10 and 0 < std < 10
 
 
-def _is_measured(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15
+def _is_measured(value: Any, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most

@@ -13,13 +13,15 @@ import numpy as np
 from tinygrad_fm import data, get_num_threads
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES, Recipe, Run
-from tinygrad_fm.recipes.features import load_extractor, save_weights, training_facts
+from tinygrad_fm.recipes.features import load_extractor, training_facts
 from tinygrad_fm.recipes.run import Datasets, check_extractor, extractor_recipe, finish, prepare
 from tinygrad_fm.recipes.settings import configured
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.report import plot_confusion, plot_history, plot_predictions
 from tinygrad_fm.runs.checkpoint import Checkpoints
-from tinygrad_fm.runs.files import RunError, replacing, write_json
+from tinygrad_fm.runs.files import RunError, replacing
 from tinygrad_fm.runs.folder import (
+    CHECKPOINTS,
     CONFIG,
     EXTRACTOR,
     HISTORY,
@@ -32,7 +34,7 @@ from tinygrad_fm.runs.folder import (
     data_sum,
     open_run,
     versions,
-    weights_into,
+    write_metrics,
 )
 from tinygrad_fm.runs.interrupt import signals_wait
 from tinygrad_fm.runs.lock import locked
@@ -93,7 +95,7 @@ def go_on(
     """Train from where the run folder is, and write what comes out of it.
 
     However often this is interrupted, by whatever, the weights and the history are at the end those
-    of a training that never was, to the bit.
+    of a training that never was, to the bit. A tested run that has lost files gets them again.
 
     Args:
         data_dir: where the data set's files are now, if not where they were at the beginning.
@@ -111,6 +113,7 @@ def go_on(
         place = data_dir or saved.config["data_dir"]
         datasets = data.load(saved.recipe.dataset, place)
         _check_data(saved, datasets)
+        _check_lost(saved)
         _check_versions(saved)
         source = _extractor(saved, place, progress)
         training, test = prepare(saved.recipe, datasets, saved.seed, source)
@@ -122,12 +125,12 @@ def go_on(
 
 def _train(saved: SavedRun, training: Training, progress: bool) -> None:
     """Run the training from its last checkpoint to the end, writing new ones on the way."""
-    checkpoints = Checkpoints(saved.path / "checkpoint", _facts(saved))
+    checkpoints = Checkpoints(saved.path / CHECKPOINTS, _facts(saved))
     state = checkpoints.load()
     if state is not None:
         _restore(training, state, checkpoints.folder)
     elif (saved.path / INITIAL).exists():
-        weights_into(training.model, saved.path / INITIAL)
+        saved.weights(INITIAL, training.model)
     written = time.monotonic()
 
     def save() -> None:
@@ -193,7 +196,7 @@ def write_results(saved: SavedRun, result: Run, code: str | None) -> None:
     # The command that began the run, also where another one went on with it.
     command = saved.config.get("command")
     facts = {"threads": get_num_threads(), "command": command, "commit": code}
-    write_json(path / METRICS, result.metrics() | facts)
+    write_metrics(path, result.metrics() | facts)
 
 
 def _commits(saved: SavedRun) -> str | None:
@@ -209,6 +212,22 @@ def _check_data(saved: SavedRun, datasets: Datasets) -> None:
                 f"{saved.path} began on other {part} images than those of {dataset.name} now; "
                 "train anew"
             )
+
+
+def _check_lost(saved: SavedRun) -> None:
+    """What a tested run has lost comes from checkpoints, not from a training that replaces it."""
+    if not saved.tested:
+        return
+    saved.verify(CONFIG)
+    sources = {name: saved.path / CHECKPOINTS for name in saved.lost}
+    if EXTRACTOR in sources:
+        sources[EXTRACTOR] = saved.path / "extractor" / CHECKPOINTS
+    gone = [name for name, folder in sources.items() if not any(folder.glob("*.json"))]
+    if gone:
+        raise RunError(
+            f"{saved.path} has been trained and tested, but {', '.join(gone)} is not there, nor a "
+            f"checkpoint to make it again from; put back a copy, or delete {METRICS} to train anew"
+        )
 
 
 def _check_versions(saved: SavedRun) -> None:
@@ -235,7 +254,7 @@ def _extractor(saved: SavedRun, data_dir: Path | None, progress: bool) -> Module
         return None
     recipe = extractor_recipe(saved.recipe)
     if (saved.path / EXTRACTOR).exists():
-        return weights_into(recipe.build(), saved.path / EXTRACTOR)
+        return saved.weights(EXTRACTOR, recipe.build())
     folder = saved.path / "extractor"
     if (folder / CONFIG).exists():
         own = open_run(folder)
