@@ -153,6 +153,7 @@ def test_an_imported_model_is_trained_from_its_weights(begun):
         (["features-mlp", "--augment"], "trained on features, which cannot be augmented"),
         (["mlp", "--resume", "here", "--lr", "1"], "run's own settings: leave out --lr"),
         (["mlp", "--resume", "here", "--settings", "x"], "own settings: leave out --settings"),
+        (["mlp", "--accept-other-machine"], "--accept-other-machine belongs to --resume RUN"),
     ],
 )
 def test_bad_usage_exits_with_2(arguments, message, capsys):
@@ -386,6 +387,31 @@ def test_a_run_whose_folder_is_removed_does_not_claim_that_it_was_saved(tmp_path
     first, second = errors.splitlines()
     assert first.startswith(f"tinygrad-fm: no such file or directory: {run}")
     assert second == f"There is nothing to go on with: {run / 'config.json'} is not there."
+
+
+def test_another_kernel_of_blas_is_asked_about(tmp_path):
+    """As on another processor: the last bits of its matrix products are others."""
+    run = tmp_path / "run"
+    process = started(*LONG[:4], "--epochs", 3, "--out", run)
+    wait_for_a_checkpoint(process, run)
+    process.kill()
+    process.communicate()
+    own = open_run(run).config["versions"]["blas kernels"]
+    other = {"OPENBLAS_CORETYPE": "SANDYBRIDGE" if own != "Sandybridge" else "NEHALEM"}
+    code = "from tinygrad_fm.runs.folder import blas_kernels; print(blas_kernels())"
+    asked = [sys.executable, "-c", code]
+    found = subprocess.check_output(asked, env={**ENVIRONMENT, **other}, text=True).strip()
+    if found == own:
+        pytest.skip(f"this BLAS has the kernels for {own} alone")
+    process = started("train", "--resume", run, **other)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert f"would go on with blas kernels {found} (was {own}), as on another machine" in errors
+    assert "give --accept-other-machine" in errors
+    process = started("train", "--resume", run, "--accept-other-machine", **other)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert f"goes on with blas kernels {found} (was {own}): the last bits may differ" in errors
 
 
 def test_a_complete_run_without_its_weights_gets_them_again(begun, capsys):

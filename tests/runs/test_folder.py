@@ -18,7 +18,7 @@ from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.recipes.weights import save_arrays, save_weights
 from tinygrad_fm.runs import RunError, SavedRun, begin, classify, go_on, open_run
 from tinygrad_fm.runs.files import write_json
-from tinygrad_fm.runs.folder import MEASURED, create_run
+from tinygrad_fm.runs.folder import MEASURED, blas_kernels, create_run
 from tinygrad_fm.train import accuracy
 
 FILES = {
@@ -277,6 +277,22 @@ def test_a_lost_file_without_checkpoints_is_not_trained_anew_in_silence(finished
         go_on(run, progress=False)
 
 
+# ---------------------------------------------------------------------------- another machine
+
+
+def test_other_kernels_are_refused_unless_they_are_accepted(finished, tmp_path):
+    run = copied(finished, tmp_path)
+    assert run.config["versions"]["blas kernels"] == blas_kernels() != ""
+    (run.path / "metrics.json").unlink()
+    versions = run.config["versions"] | {"blas kernels": "Katmai"}
+    run = SavedRun(run.path, run.config | {"versions": versions}, run.recipe)
+    with pytest.raises(RunError, match=r"was Katmai\), as on another.*--accept-other-machine"):
+        go_on(run, progress=False)
+    with pytest.warns(UserWarning, match="the last bits may differ"):
+        go_on(run, progress=False, accept_other_machine=True)
+    assert run.complete
+
+
 def test_what_is_no_run_folder_is_refused(tmp_path):
     with pytest.raises(RunError, match="there is no run folder"):
         open_run(tmp_path / "nowhere")
@@ -329,8 +345,9 @@ def test_the_results_name_the_commit_that_began_the_run_and_the_one_that_went_on
 
 def test_other_versions_are_pointed_out(tmp_path):
     saved = begin("mlp", SETTINGS, out=tmp_path / "run")
-    old = saved.config | {"versions": {"numpy": "1.0", "python": platform.python_version()}}
-    with pytest.warns(UserWarning, match=r"goes on with numpy \S+ \(was 1\.0\): the last bits may"):
+    versions = {"numpy": "1.0", "blas kernels": "Katmai", "python": platform.python_version()}
+    old = saved.config | {"versions": versions}  # nothing is trained yet: no reason to refuse
+    with pytest.warns(UserWarning, match=r"with numpy \S+ \(was 1\.0\), blas .*: the last bits"):
         go_on(SavedRun(saved.path, old, saved.recipe), progress=False)
 
 

@@ -69,6 +69,11 @@ def add_commands(commands: Any) -> None:
     add_settings(command)
     add("--out", type=Path, metavar="DIR", help="the run folder (default: under runs/)")
     add("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
+    add(
+        "--accept-other-machine",
+        action="store_true",
+        help="with --resume: also where the last bits will differ, on another processor",
+    )
     add_extractor(command)
 
 
@@ -80,8 +85,10 @@ def train(options: argparse.Namespace) -> None:
         return
     if sys.stderr.isatty():
         print(f"{saved.recipe.name} in {saved.path}/", file=sys.stderr)
-    options.go_on, options.saved = resume_command(saved.path), saved.path / CONFIG
-    result = go_on(saved, data_dir=options.data_dir)
+    accept = options.accept_other_machine
+    options.go_on = resume_command(saved.path) + (" --accept-other-machine" if accept else "")
+    options.saved = saved.path / CONFIG
+    result = go_on(saved, data_dir=options.data_dir, accept_other_machine=accept)
     print(table([result]))
     print(f"\nThe run is in {saved.path}/")
 
@@ -90,6 +97,8 @@ def start(options: argparse.Namespace) -> SavedRun:
     """A new run with the settings that were given."""
     if options.recipe is None:
         options.bad_usage("give a RECIPE (`tinygrad-fm list` shows them), or --resume RUN")
+    if options.accept_other_machine:
+        options.bad_usage("--accept-other-machine belongs to --resume RUN")
     return begin(
         options.recipe,
         settings(options, SETTINGS),

@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import scipy
+from threadpoolctl import threadpool_info
 
 import tinygrad_fm
 from tinygrad_fm import data
@@ -47,6 +49,7 @@ from tinygrad_fm.runs.files import (
 from tinygrad_fm.runs.lock import LOCK, locked
 from tinygrad_fm.train import History, Predictions, predict
 
+KERNELS = "blas kernels"  # among the versions in config.json
 FORMAT = "tinygrad_fm run 2"
 WITHOUT_SUMS = "tinygrad_fm run 1"  # its weights may lack a checksum
 CONFIG, HISTORY, METRICS = "config.json", "history.csv", "metrics.json"
@@ -425,7 +428,16 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "scipy": scipy.__version__,
         "tinygrad_fm": tinygrad_fm.__version__,
+        KERNELS: blas_kernels(),
     }
+
+
+def blas_kernels() -> str:
+    """The processors that NumPy's BLAS has chosen its kernels for: others round otherwise."""
+    found = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    # Other packages, SciPy and PyTorch among them, may have loaded a BLAS of their own.
+    own = [library for library in found if f"{os.sep}numpy" in library["filepath"]] or found
+    return ", ".join(library.get("architecture") or library["internal_api"] for library in own)
 
 
 def command_line() -> str:

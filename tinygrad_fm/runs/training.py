@@ -26,6 +26,7 @@ from tinygrad_fm.runs.folder import (
     EXTRACTOR,
     HISTORY,
     INITIAL,
+    KERNELS,
     METRICS,
     MODEL,
     SavedRun,
@@ -91,6 +92,7 @@ def go_on(
     *,
     data_dir: Path | None = None,
     progress: bool = True,
+    accept_other_machine: bool = False,
 ) -> Run:
     """Train from where the run folder is, and write what comes out of it.
 
@@ -99,12 +101,15 @@ def go_on(
 
     Args:
         data_dir: where the data set's files are now, if not where they were at the beginning.
+        accept_other_machine: go on with other kernels of BLAS than training began with, which
+            round otherwise.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM or SIGHUP came; if that was in training, a
             checkpoint is written.
         DataUnavailable: the data set can neither be found nor fetched.
-        RunError: the folder is in use, something in it cannot be used, or the data set has changed.
+        RunError: the folder is in use, something in it cannot be used, the data set has changed, or
+            BLAS has other kernels.
         NonFiniteLossError: the loss became NaN or infinite.
         OSError: the folder cannot be written to, or the disk is full.
     """
@@ -114,8 +119,8 @@ def go_on(
         datasets = data.load(saved.recipe.dataset, place)
         _check_data(saved, datasets)
         _check_lost(saved)
-        _check_versions(saved)
-        source = _extractor(saved, place, progress)
+        _check_versions(saved, accept_other_machine)
+        source = _extractor(saved, place, progress, accept_other_machine)
         training, test = prepare(saved.recipe, datasets, saved.seed, source)
         _train(saved, training, progress)
         result = finish(saved.recipe, saved.seed, training, datasets[1], test)
@@ -230,21 +235,30 @@ def _check_lost(saved: SavedRun) -> None:
         )
 
 
-def _check_versions(saved: SavedRun) -> None:
+def _check_versions(saved: SavedRun, accept_other_machine: bool) -> None:
     now = versions()
-    changed = [
-        f"{name} {now[name]} (was {was})"
+    changed = {
+        name: f"{name} {now[name]} (was {was})"
         for name, was in saved.config["versions"].items()
         if name in now and now[name] != was
-    ]
+    }
+    trained = any((saved.path / CHECKPOINTS).glob("*.json"))
+    if KERNELS in changed and trained and not accept_other_machine:
+        raise RunError(
+            f"{saved.path} would go on with {changed[KERNELS]}, as on another machine: it would "
+            "not end with the bits of a run that stayed on one; to go on all the same, give "
+            "--accept-other-machine"
+        )
     if changed:
         warnings.warn(
-            f"{saved.path} goes on with {', '.join(changed)}: the last bits may differ",
+            f"{saved.path} goes on with {', '.join(changed.values())}: the last bits may differ",
             stacklevel=3,
         )
 
 
-def _extractor(saved: SavedRun, data_dir: Path | None, progress: bool) -> Module | None:
+def _extractor(
+    saved: SavedRun, data_dir: Path | None, progress: bool, accept_other_machine: bool
+) -> Module | None:
     """The trained network that makes the features, if there are to be any.
 
     It is read from extractor.safetensors; if that is not there yet, a run of its own, in the folder
@@ -270,7 +284,9 @@ def _extractor(saved: SavedRun, data_dir: Path | None, progress: bool) -> Module
             data_dir=data_dir,
             out=folder,
         )
-    model = go_on(own, data_dir=data_dir, progress=progress).model
+    model = go_on(
+        own, data_dir=data_dir, progress=progress, accept_other_machine=accept_other_machine
+    ).model
     _write_weights(model, saved.path / EXTRACTOR, recipe, saved.seed)
     return model
 
