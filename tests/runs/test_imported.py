@@ -75,6 +75,13 @@ def test_it_is_trained_further_from_its_own_weights(weights, tmp_path):
         np.testing.assert_allclose(array, before[name], atol=1e-5)
 
 
+def test_without_its_weights_it_is_not_trained_from_others_in_silence(weights, tmp_path):
+    made = import_weights(weights[0], "mlp-1hidden", GARMENTS, out=tmp_path / "run")
+    (made.path / INITIAL).unlink()
+    with pytest.raises(RunError, match=r"initial\.safetensors is not there, which training begins"):
+        go_on(open_run(made.path), progress=False)
+
+
 def test_half_and_double_precision_become_single(weights, tmp_path):
     _, state = weights
     for dtype in (torch.float16, torch.float64):

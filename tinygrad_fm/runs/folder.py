@@ -261,6 +261,8 @@ class SavedRun:
         return found
 
     def _missing(self, path: Path) -> str:
+        if path.name == INITIAL:
+            return f"{path} is not there, which training begins with; put back a copy of it"
         return (
             f"{path} is not there: this run is not complete; go on with "
             f"`{resume_command(self.path)}`"
@@ -314,6 +316,7 @@ def create_run(
     seed: int = 0,
     data_dir: str | Path | None = None,
     out: str | Path | None = None,
+    imported: bool = False,
     fill: Callable[[Path], None] | None = None,
 ) -> SavedRun:
     """Make a run folder with its config.json.
@@ -323,6 +326,7 @@ def create_run(
         settings: what differs from the recipe, see `configured`.
         datasets: training and test set.
         out: the folder, which must be new or empty; by default `runs/<recipe>-<date>-<seed>`.
+        imported: training begins with the weights in initial.safetensors, and not without them.
         fill: writes into the folder what training begins with. It is called before config.json is
             written: a folder that lacks some of it is no run.
 
@@ -348,6 +352,7 @@ def create_run(
         "batch_size": recipe.batch_size,
         "lr": recipe.lr,
         "seed": seed,
+        "imported": imported,
         "threads": tinygrad_fm.get_num_threads(),
         "versions": versions(),
         "command": command_line(),

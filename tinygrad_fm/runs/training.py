@@ -84,7 +84,16 @@ def begin(
             for file in (INITIAL, MODEL):
                 _write_weights(initial, folder / file, recipe, seed)
 
-    return create_run(name, settings, datasets, seed=seed, data_dir=data_dir, out=out, fill=fill)
+    return create_run(
+        name,
+        settings,
+        datasets,
+        seed=seed,
+        data_dir=data_dir,
+        out=out,
+        imported=initial is not None,
+        fill=fill,
+    )
 
 
 def go_on(
@@ -134,7 +143,7 @@ def _train(saved: SavedRun, training: Training, progress: bool) -> None:
     state = checkpoints.load()
     if state is not None:
         _restore(training, state, checkpoints.folder)
-    elif (saved.path / INITIAL).exists():
+    elif saved.config.get("imported") or (saved.path / INITIAL).exists():
         saved.weights(INITIAL, training.model)
     written = time.monotonic()
 
