@@ -550,7 +550,9 @@ def test_one_element_is_a_number() -> None:
     assert f"{tg.tensor([1.0, 2.0])}" == repr(tg.tensor([1.0, 2.0]))
 
 
-@pytest.mark.parametrize("convert", [Tensor.item, float, int, "{:.2f}".format], ids=str)
+@pytest.mark.parametrize(
+    "convert", [Tensor.item, float, int, "{:.2f}".format], ids=["item", "float", "int", "format"]
+)
 def test_many_elements_are_no_number(convert: Change) -> None:
     with pytest.raises(ValueError, match="size 1"):
         convert(tg.ones(2))
