@@ -124,6 +124,15 @@ def test_a_kink_between_the_steps_of_differences_is_recognised():
     assert not gradcheck(F.relu, x).kinks  # complex step has no such trouble
 
 
+@pytest.mark.parametrize("share", np.linspace(0.02, 0.98, 25).round(2))
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_kink_anywhere_within_the_step_is_no_failure(share, side):
+    step = 2e-5  # of differences at inputs up to 2
+    x = np.array([2.0, side * share * step])
+    report = gradcheck(lambda x: x.relu() + x / 2, x, method="difference")
+    assert report.kinks == [("input 0", (1,))]
+
+
 def test_the_edge_of_where_a_function_is_defined_is_a_kink():
     report = gradcheck(lambda x: x.sqrt(), np.array([0.0, 1.0]))
     assert report.ok

@@ -36,8 +36,9 @@ class Slope(NamedTuple):
 def by_differences(subject: Subject, name: str, direction: np.ndarray, centre: np.ndarray) -> Slope:
     """(f(x + εv) - f(x - εv))/2ε, with `centre` = f(x).
 
-    The two one-sided slopes of a smooth function differ by ε·f″: at a quarter of the step, by a
-    quarter. Of a kink at x the difference stays; of a kink between x and x + εv it may vanish.
+    The two one-sided slopes of a smooth function differ by ε·f″: at half the step by half of that,
+    at a quarter by a quarter. Of a kink at x the difference stays; of one between x and x + εv it
+    shrinks in another way: no kink's place gives both the half and the quarter.
     """
     x = subject.point[name]
     step = DIFFERENCE_STEP * max(1.0, _largest(x))
@@ -52,8 +53,8 @@ def by_differences(subject: Subject, name: str, direction: np.ndarray, centre: n
     rounding = 1e-7 * _largest(centre)
     kink = jump > 1e-4 * (np.abs(ahead) + np.abs(behind)) + rounding
     if kink.any():
-        near, far = one_sided(step / 4)
-        kink &= np.abs(np.abs(near - far) - jump / 4) > 0.1 * jump
+        off = [np.abs(np.subtract(*one_sided(step / n))) - jump / n for n in (2, 4)]
+        kink &= np.abs(off).max(axis=0) > 0.1 * jump
     edge = ~np.isfinite(jump)  # of where f is defined, as √x at 0
     return Slope(np.where(edge, 0, ahead + behind).ravel() / 2, (kink | edge).ravel())
 
