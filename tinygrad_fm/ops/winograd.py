@@ -52,9 +52,9 @@ def transform_input(x: np.ndarray, v: np.ndarray) -> None:
     h, w, n, c = x.shape
     th, tw = v.shape[2:4]
     padded = scratch("padded", (2 * th + 2, 2 * tw + 2, n, c), x.dtype)
+    padded[1 : h + 1, 1 : w + 1] = x
     padded[0] = padded[h + 1 :] = 0
     padded[:, 0] = padded[:, w + 1 :] = 0
-    padded[1 : h + 1, 1 : w + 1] = x
     rows = scratch("rows", (4, th, 2 * tw + 2, n, c), x.dtype)
     d0, d1, d2, d3 = padded[:-2:2], padded[1:-1:2], padded[2::2], padded[3::2]
     np.subtract(d0, d2, out=rows[0])
