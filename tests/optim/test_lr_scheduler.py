@@ -353,6 +353,34 @@ def test_plateau_refuses_a_group_added_later():
         scheduler.step(2.0)
 
 
+class Halves(our_lr.LRScheduler):
+    """A schedule of one's own."""
+
+    def get_lr(self):
+        return [lr / 2**self.last_epoch for lr in self.base_lrs]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps"),
+    [
+        (Halves, 1),
+        (lambda opt: our_lr.SequentialLR(opt, [our_lr.StepLR(opt, 1) for _ in "ab"], [2]), 2),
+        (lambda opt: our_lr.CosineAnnealingLR(opt, 1), 2),
+    ],
+    ids=["own", "sequential", "cosine"],
+)
+def test_a_group_added_later_has_no_first_rate_to_start_from(schedule, steps):
+    optimizer = our_optimizer()
+    scheduler = schedule(optimizer)
+    optimizer.add_param_group({"params": [Parameter(np.ones(2))]})
+    for _ in range(steps - 1):
+        scheduler.step()
+    before = snapshot(optimizer)
+    with pytest.raises(ValueError, match="2 rates for an optimizer with 3 parameter groups"):
+        scheduler.step()
+    assert snapshot(optimizer) == before
+
+
 def test_the_state_of_another_schedule_is_refused():
     optimizer = our_optimizer()
     step, linear = our_lr.StepLR(optimizer, 5), our_lr.LinearLR(optimizer)

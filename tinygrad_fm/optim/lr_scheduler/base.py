@@ -47,9 +47,8 @@ class LRScheduler:
 
     def restart(self) -> None:
         """Begin again at epoch 0 with the initial rates; `SequentialLR` does this."""
-        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base_lr
         self.last_epoch = 0
+        self._set_lr(self.base_lrs)
         self._set_lr(self.get_lr())
 
     def step(self) -> None:
@@ -103,8 +102,9 @@ class LRScheduler:
         return [lr * factor for lr in self._current_lr()]
 
     def _set_lr(self, lrs: list[float]) -> None:
-        for group, lr in zip(self.optimizer.param_groups, lrs, strict=True):
-            group["lr"] = lr
+        check_length("rates", lrs, self.optimizer)
+        for i, group in enumerate(self.optimizer.param_groups):
+            group["lr"] = lrs[i]
         self._last_lr = list(lrs)
 
 

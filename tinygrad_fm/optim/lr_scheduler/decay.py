@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tinygrad_fm.optim.lr_scheduler.base import LRScheduler
+from tinygrad_fm.optim.lr_scheduler.base import LRScheduler, check_length
 from tinygrad_fm.optim.optimizer import Optimizer
 
 
@@ -145,9 +145,11 @@ class CosineAnnealingLR(LRScheduler):
             return self._current_lr()
         if (t - 1) % (2 * half_wave) == half_wave:  # at the bottom the ratio below is 0 / 0
             rise = (1 - math.cos(math.pi / half_wave)) / 2
+            check_length("rates", self.base_lrs, self.optimizer)
+            current = self._current_lr()
             return [
-                lr + (base_lr - self.eta_min) * rise
-                for lr, base_lr in zip(self._current_lr(), self.base_lrs, strict=True)
+                current[i] + (base_lr - self.eta_min) * rise
+                for i, base_lr in enumerate(self.base_lrs)
             ]
         now, before = (1 + math.cos(math.pi * epoch / half_wave) for epoch in (t, t - 1))
         return [self.eta_min + now / before * (lr - self.eta_min) for lr in self._current_lr()]
