@@ -213,6 +213,34 @@ ARGUMENTS: dict[str, tuple[Call, str]] = {
         lambda: nn.Conv2d(1, 1, 3, dilation=(1, 0))(zeros(1, 1, 8, 8)),
         r"dilation is .* got \(1, 0\)",
     ),
+    "F.conv2d stride 0": (
+        lambda: F.conv2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), stride=0),
+        "stride is an integer of at least 1 or two of them, got 0",
+    ),
+    "F.conv2d negative padding": (
+        lambda: F.conv2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), padding=-1),
+        "padding is an integer of at least 0 or two of them, got -1",
+    ),
+    "F.conv2d dilation 0": (
+        lambda: F.conv2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), dilation=0),
+        "dilation is an integer of at least 1 or two of them, got 0",
+    ),
+    "F.conv2d same with stride 0": (
+        lambda: F.conv2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), stride=0, padding="same"),
+        "stride is an integer of at least 1 or two of them, got 0",
+    ),
+    "F.conv2d same with dilation 0": (
+        lambda: F.conv2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), padding="same", dilation=0),
+        "dilation is an integer of at least 1 or two of them, got 0",
+    ),
+    "F.conv_transpose2d stride 0": (
+        lambda: F.conv_transpose2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), stride=0),
+        "stride is an integer of at least 1 or two of them, got 0",
+    ),
+    "F.conv_transpose2d negative output_padding": (
+        lambda: F.conv_transpose2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), output_padding=-1),
+        "output_padding is an integer of at least 0 or two of them, got -1",
+    ),
     "three strides": (
         lambda: F.conv2d(zeros(1, 1, 8, 8), zeros(1, 1, 3, 3), stride=(1, 1, 1)),
         r"stride is .* got \(1, 1, 1\)",
@@ -236,6 +264,14 @@ ARGUMENTS: dict[str, tuple[Call, str]] = {
     "pool stride 0": (
         lambda: nn.MaxPool2d(2, stride=0)(zeros(1, 1, 4, 4)),
         "stride is an integer of at least 1 or two of them, got 0",
+    ),
+    "pool negative padding": (
+        lambda: F.max_pool2d(zeros(1, 1, 4, 4), 2, padding=-1),
+        "padding is an integer of at least 0 or two of them, got -1",
+    ),
+    "pool dilation 0": (
+        lambda: F.max_pool2d(zeros(1, 1, 4, 4), 2, dilation=0),
+        "dilation is an integer of at least 1 or two of them, got 0",
     ),
     "pool kernel 0": (
         lambda: nn.AvgPool2d(0)(zeros(1, 1, 4, 4)),
@@ -284,6 +320,16 @@ def test_layers_take_tensors_not_arrays(name: str) -> None:
     build, shape = LAYERS[name]
     with pytest.raises(TypeError, match=r"takes tensors, got ndarray; wrap it"):
         build()(np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_parameters_are_tensors_not_arrays(name: str) -> None:
+    build, shape = LAYERS[name]
+    layer = build()
+    for parameter in ("bias", "weight"):
+        vars(layer)[parameter] = getattr(layer, parameter).detach().numpy()
+        with pytest.raises(TypeError, match=r"takes tensors, got ndarray; wrap it"):
+            layer(tg.ones(shape))
 
 
 # ------------------------------------------------------------------------ targets

@@ -579,7 +579,7 @@ def _same_dtype(what: str, *tensors: Tensor) -> tuple[Tensor, ...]:
     for t in tensors:
         if not isinstance(t, Tensor):
             raise TypeError(f"{what} takes tensors, got {type(t).__name__}; wrap it: tensor(x)")
-        if t.data.dtype != tensors[-1].data.dtype:
+        if t.data.dtype != tensors[0].data.dtype:
             raise TypeError(
                 f"{what} needs one dtype for input and parameters, got "
                 f"{' and '.join(str(t.dtype) for t in tensors)}; convert with .float() or .double()"
