@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import sys
@@ -18,7 +19,7 @@ from tinygrad_fm.optim import SGD, AdamW
 from tinygrad_fm.optim.lr_scheduler import ExponentialLR, OneCycleLR, ReduceLROnPlateau
 from tinygrad_fm.random import manual_seed
 from tinygrad_fm.tensor import Tensor
-from tinygrad_fm.train import EarlyStopping, NonFiniteLossError, evaluate, fit
+from tinygrad_fm.train import EarlyStopping, NonFiniteLossError, Training, evaluate, fit
 
 
 def spots(
@@ -224,6 +225,56 @@ def test_a_loss_that_is_not_finite_stops_with_place_and_advice():
     assert isinstance(error.value, FloatingPointError)
     assert "lower learning rate than 1e+30" in str(error.value)
     assert "forward of Linear on" in str(error.value)
+
+
+# ------------------------------------------------------------------------------ state
+
+
+class Stop(Exception):
+    pass
+
+
+def new_training() -> Training:
+    """Three epochs of six batches, with an average and a rate that change at every step."""
+    model = small_model()
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return Training(
+        model,
+        F.cross_entropy,
+        optimizer,
+        spots(),
+        DataLoader(spots(seed=1).dataset, 30),
+        epochs=3,
+        scheduler=ExponentialLR(optimizer, 0.8),
+        step_scheduler=ExponentialLR(optimizer, 0.99),
+        early_stopping=EarlyStopping(patience=3),
+    )
+
+
+@pytest.mark.parametrize("batches", [1, 6, 10, 18])
+def test_a_training_goes_on_where_its_state_was_taken(batches):
+    whole, first, second = new_training(), new_training(), new_training()
+    whole.run(progress=False)
+    left = iter(range(batches - 1))
+
+    def stop() -> None:
+        if next(left, None) is None:
+            raise Stop
+
+    with pytest.raises(Stop):
+        first.run(progress=False, on_batch_end=stop)
+    state = copy.deepcopy(first.state_dict())
+    state["epoch"]["seconds"] = 1000.0
+    second.load_state_dict(state)
+    assert second.epoch == 1 + (batches - 1) // 6
+    assert len(second.history) == second.epoch - 1
+    history = second.run(progress=False)
+    assert_same(weights(whole.model), weights(second.model))
+    columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+    for column in columns:
+        np.testing.assert_array_equal(history[column], whole.history[column], err_msg=column)
+    assert second.seconds == sum(history["seconds"])
+    assert history["seconds"][(batches - 1) // 6] > 1000  # with the time before
 
 
 class Terminal(io.StringIO):
