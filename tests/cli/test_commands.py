@@ -93,6 +93,7 @@ def test_demo_is_quiet_where_there_is_no_terminal(tmp_path, capsys, monkeypatch)
     assert (tmp_path / "demo" / "curves.png").exists()
 
 
+@pytest.mark.usefixtures("all_garments")
 def test_list(capsys):
     text = output(capsys, "list")
     assert widest(text) <= 80

@@ -299,7 +299,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.usefixtures("ctrl_c", "all_garments")
 def test_ctrl_c_in_the_last_validation_is_not_forgotten(tmp_path, capsys, monkeypatch):
     recipe, validations = RECIPES["mlp-1hidden"], 0
 

@@ -42,6 +42,7 @@ def test_format_is_fashion_mnists(train):
     assert train.name == "garments (built-in)"
 
 
+@pytest.mark.usefixtures("all_garments")
 @pytest.mark.parametrize(("is_train", "size"), [(True, 10_000), (False, 2_000)])
 def test_default_sizes(is_train, size):
     assert len(Garments(train=is_train)) == size

@@ -78,10 +78,10 @@ def test_the_rate_follows_a_schedule_of_batches():
         optimizer=MLP.optimizer,
         lr=0.1,
         epochs=4,
-        batch_size=500,
+        batch_size=100,
         step_schedule=one_cycle,
     )
-    batches = 18  # 9,000 pictures, 500 at a time
+    batches = 18  # 1,800 pictures, 100 at a time
     optimizer = SGD(recipe.build().parameters(), recipe.lr, momentum=0.9)
     schedule = one_cycle(optimizer, 4 * batches)
     rates = []

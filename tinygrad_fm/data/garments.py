@@ -27,6 +27,7 @@ Number = np.ndarray | float
 Knot = tuple[Number, Number]
 
 SIDE = 28  # pixels
+SIZES = {"train": 10_000, "test": 2_000}  # pictures, unless another number is asked for
 CHUNK = 250  # pictures drawn at once: small enough for the processor's cache
 
 
@@ -46,7 +47,7 @@ def Garments(train: bool = True, size: int | None = None, seed: int = 0) -> Arra
         ValueError: `size` is not a positive integer.
     """
     if size is None:
-        size = 10_000 if train else 2_000
+        size = SIZES["train" if train else "test"]
     if not isinstance(size, int | np.integer) or size < 1:
         raise ValueError(
             f"Garments expected size to be a positive integer, got {size!r}; "
