@@ -84,6 +84,18 @@ def test_every_epoch_has_each_image_once_in_another_order_with_its_label():
     assert len({tuple(order) for order in orders}) == 4
 
 
+def test_hundreds_of_epochs_have_an_order_each():
+    loader = make(batch_size=SIZE)
+    assert len({tuple(epoch(loader)) for _ in range(300)}) == 300
+
+
+def test_the_position_counts_the_batches_handed_out(prefetch):
+    loader = make(prefetch=prefetch)
+    assert loader.position == 0
+    assert [loader.position for _ in loader] == [1, 2, 3, 4, 5, 6]
+    assert loader.position == 0
+
+
 def test_the_order_does_not_depend_on_the_batch_size():
     assert epoch(make(batch_size=3)) == epoch(make(batch_size=8))
 
