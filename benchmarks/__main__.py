@@ -14,6 +14,7 @@ from benchmarks.summary import TITLES, describe, lines, tables, warning
 from tinygrad_fm import get_num_threads
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.profiling import profile_recipe
+from tinygrad_fm.runs.files import write_json
 
 # What works on images; measured are the models of the project's three parts, if none is named.
 MODELS = [name for name, recipe in RECIPES.items() if recipe.extractor is None]
@@ -79,7 +80,7 @@ def measure(options: argparse.Namespace) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)  # now, not after ten minutes of measuring
     results = room.measure(settings, tuple(options.only))
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        write_json(options.json, results)
     show([results], options.chart)
     return 0
 

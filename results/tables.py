@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.files import write_atomically
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.report import format_table
 
@@ -169,7 +170,7 @@ def insert(path: Path, text: str) -> None:
     """Replace what stands between the two marks, each of which must be there once."""
     before, rest = path.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinygrad_fm.files import write_atomically
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.tensor import Tensor
 
@@ -73,7 +74,7 @@ def draw(output: Tensor, path: str | Path, names: Mapping[str, Tensor] | None = 
     if path.suffix not in SUFFIXES:
         raise ValueError(f"a graph is drawn as {', '.join(SUFFIXES)}, got {path.name!r}")
     if path.suffix == ".dot":
-        path.write_text(source, encoding="utf-8")
+        write_atomically(path, source.encode())
         return path
     program = shutil.which("dot")
     if program is None:
@@ -81,8 +82,9 @@ def draw(output: Tensor, path: str | Path, names: Mapping[str, Tensor] | None = 
             f"drawing {path.name} needs Graphviz's dot program, which is not installed; "
             "install graphviz, or write a .dot file and open it elsewhere"
         )
-    command = [program, f"-T{path.suffix[1:]}", "-o", str(path)]
-    subprocess.run(command, input=source, encoding="utf-8", check=True)
+    command = [program, f"-T{path.suffix[1:]}"]
+    drawn = subprocess.run(command, input=source.encode(), stdout=subprocess.PIPE, check=True)
+    write_atomically(path, drawn.stdout)
     return path
 
 

@@ -12,6 +12,7 @@ https://arxiv.org/abs/1907.10902.
 from __future__ import annotations
 
 import csv
+import io
 import sqlite3
 import sys
 import time
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_fm import data
+from tinygrad_fm.files import write_atomically
 from tinygrad_fm.recipes import Recipe
 from tinygrad_fm.recipes.run import Datasets, prepare
 from tinygrad_fm.recipes.settings import SCHEDULES, WIDTHS, architecture, configured
@@ -142,12 +144,13 @@ def pruner(epochs: int) -> optuna.pruners.BasePruner:
 def write_csv(trials: Sequence[Trial], path: Path) -> None:
     """One line a trial; a parameter that a trial does not have is left empty."""
     names = dict.fromkeys(name for trial in trials for name in trial.parameters)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", "state", "epochs", "validation_accuracy", *names])
-        for t in trials:
-            parameters = [t.parameters.get(name) for name in names]
-            writer.writerow([t.number, t.state, t.epochs, t.accuracy, *parameters])
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["trial", "state", "epochs", "validation_accuracy", *names])
+    for t in trials:
+        parameters = [t.parameters.get(name) for name in names]
+        writer.writerow([t.number, t.state, t.epochs, t.accuracy, *parameters])
+    write_atomically(path, file.getvalue().encode())
 
 
 # ---------------------------------------------------------------------------- a trial
@@ -245,8 +248,11 @@ def _storage(url: str | None, out: Path) -> optuna.storages.RDBStorage:
         connect = partial(optuna.storages.RDBStorage, heartbeat_interval=60)
         if url is not None:
             return connect(url)
+        path = out / "trials.db"
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise TuneError(f"{path} is no file of the folder's own; give another --out")
         # The folder's name may have signs that a URL gives a meaning to, so it is in none.
-        file = partial(sqlite3.connect, out / "trials.db", check_same_thread=False)
+        file = partial(sqlite3.connect, path, check_same_thread=False)
         return connect("sqlite:///trials.db", engine_kwargs={"creator": file})
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import no_room_for
 
 from tinygrad_fm import data, manual_seed, nn, optim
 from tinygrad_fm.nn import functional as F
@@ -234,7 +235,7 @@ def test_the_one_before_is_used_when_the_last_is_damaged(checkpoints, name, dama
 def test_one_that_was_not_completed_is_passed_over_in_silence(checkpoints):
     checkpoints.save({"number": 1})
     (checkpoints.folder / "0002.safetensors").write_bytes(b"whole, but no manifest yet")
-    (checkpoints.folder / "0003.partial.safetensors").write_bytes(b"ha")
+    (checkpoints.folder / f"0003.safetensors.{'0' * 16}.partial").write_bytes(b"ha")
     assert checkpoints.load() == {"number": 1}
     checkpoints.save({"number": 3})
     checkpoints.save({"number": 4})
@@ -264,12 +265,12 @@ def test_other_files_are_left_alone(checkpoints):
     assert checkpoints.load() == {"number": 3}
 
 
-def test_a_full_disk_leaves_the_one_before(checkpoints):
-    """Linux's /dev/full is a disk without room."""
+def test_a_full_disk_leaves_the_one_before(checkpoints, monkeypatch):
     checkpoints.save({"number": 1})
-    (checkpoints.folder / "0002.partial.safetensors").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
-        checkpoints.save({"number": 2})
+    with monkeypatch.context() as full:
+        no_room_for(full, checkpoints.folder / "0002.safetensors")
+        with pytest.raises(OSError, match="No space left"):
+            checkpoints.save({"number": 2})
     assert checkpoints.load() == {"number": 1}
     checkpoints.save({"number": 2})
     assert checkpoints.load() == {"number": 2}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from full_disk import no_room_for
 from safetensors.torch import save_file
 from saved_runs import saved_run, stirred
 
@@ -53,12 +52,11 @@ def test_weights_of_other_widths_are_imported_with_their_settings(tmp_path):
 
 
 @pytest.mark.parametrize("name", [INITIAL, MODEL])
-def test_an_import_that_ends_half_way_leaves_no_run(weights, tmp_path, name):
-    """It would train without the weights. Linux's /dev/full is a disk without room."""
+def test_an_import_that_ends_half_way_leaves_no_run(weights, tmp_path, monkeypatch, name):
+    """It would train without the weights."""
     file, _ = weights
     run = tmp_path / "run"
-    run.mkdir()
-    (run / f"{Path(name).stem}.partial.safetensors").symlink_to("/dev/full")
+    no_room_for(monkeypatch, run / name)
     with pytest.raises(OSError, match="No space left"):
         import_weights(file, "mlp-1hidden", GARMENTS, out=run)
     with pytest.raises(RunError, match=r"is no run folder: it has no config\.json"):

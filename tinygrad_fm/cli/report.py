@@ -8,9 +8,9 @@ from typing import Any
 
 from tinygrad_fm.cli.command import add_command, add_data_dir, add_run
 from tinygrad_fm.cli.runs import open_trained
+from tinygrad_fm.files import write_atomically
 from tinygrad_fm.report.page import Outcome, run_page
 from tinygrad_fm.runs import SavedRun
-from tinygrad_fm.runs.files import write_atomically
 from tinygrad_fm.runs.folder import HISTORY
 
 PAGE = "report.html"

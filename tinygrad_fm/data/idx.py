@@ -15,6 +15,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from tinygrad_fm.files import open_regular
+
 DIMENSIONS = {2049: 1, 2051: 3}  # magic number -> labels (N,) or images (N, rows, columns)
 MAX_BYTES = 1 << 30  # twenty times MNIST; a header that declares more is damaged
 PIECE = 1 << 20  # bytes read at once
@@ -33,10 +35,10 @@ def read_idx(path: str | Path) -> np.ndarray:
 
     Raises:
         IDXError: damaged gzip, wrong magic number, absurd sizes, too few or too many bytes.
-        FileNotFoundError: no such file.
+        OSError: no such file, or a pipe or device.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         zipped = file.read(2) == GZIP_MAGIC
         file.seek(0)
         # A GzipFile reads like any binary file, but is not typed as one.

@@ -15,6 +15,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tinygrad_fm.files import open_regular
+
 SIDE = 28
 DIGIT_SIDE = 20  # MNIST's digits fit a box of 20×20, centred by their mass in 28×28
 MAX_PIXELS = 50_000_000  # a large camera's; 200 MB while it is decoded
@@ -32,9 +34,9 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
 
     Raises:
         PictureError: no PNG or JPEG, damaged, of absurd size or proportions.
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or is a pipe or device.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of odd metadata; sizes are checked below

@@ -6,18 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tinygrad_fm.export.error import ExportError
-from tinygrad_fm.export.onnx_file import write_onnx
-from tinygrad_fm.export.state import write_safetensors, write_torch
+from tinygrad_fm.export.onnx_file import onnx_file
+from tinygrad_fm.export.state import safetensors_file, torch_file
+from tinygrad_fm.files import write_atomically
 from tinygrad_fm.runs import SavedRun
-from tinygrad_fm.runs.files import replacing
 
-Writer = Callable[[SavedRun, Path], None]
-
-# Format: how it is written, and the ending of its files.
-FORMATS: dict[str, tuple[Writer, str]] = {
-    "onnx": (write_onnx, ".onnx"),
-    "safetensors": (write_safetensors, ".safetensors"),
-    "torch": (write_torch, ".pt"),
+# Format: how a run becomes a file, and the ending of that file.
+FORMATS: dict[str, tuple[Callable[[SavedRun], bytes], str]] = {
+    "onnx": (onnx_file, ".onnx"),
+    "safetensors": (safetensors_file, ".safetensors"),
+    "torch": (torch_file, ".pt"),
 }
 
 
@@ -32,14 +30,14 @@ def export(run: SavedRun, to: str, out: str | Path | None = None) -> Path:
         RunError: the run has no weights yet.
         OSError: the file cannot be written; what was there still is.
     """
-    write, ending = FORMATS[to]
+    as_file, ending = FORMATS[to]
     path = Path(out) if out else run.path / (run.recipe.name + ending)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():  # /dev/null is written to, not replaced
-        write(run, path)
+    content = as_file(run)
+    if out and path.exists() and not path.is_file():  # /dev/null is written to, not replaced
+        path.write_bytes(content)
     else:
-        with replacing(path) as partial:
-            write(run, partial)
+        write_atomically(path, content)
     return path
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 OPSET, IR_VERSION = 17, 8  # of 2022: old enough for the runtimes in use, new enough for us
 
 
-def write_onnx(run: SavedRun, path: Path) -> None:
-    """Write the run's model with its normalisation; needs the package onnx.
+def onnx_file(run: SavedRun) -> bytes:
+    """The run's model with its normalisation; needs the package onnx.
 
     Raises:
         ExportError: onnx is not installed, or it has no operator for a layer.
@@ -47,7 +46,7 @@ def write_onnx(run: SavedRun, path: Path) -> None:
     facts = {"recipe": run.recipe.name, "classes": json.dumps(run.classes)}
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    return model.SerializeToString()
 
 
 def as_onnx(

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_fm import data
+from tinygrad_fm.files import read_regular
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes.recipe import Recipe
-from tinygrad_fm.recipes.weights import WeightsError, load_arrays, put_weights
+from tinygrad_fm.recipes.weights import MAX_WEIGHTS, WeightsError, load_arrays, put_weights
 from tinygrad_fm.train import predict
 
 
@@ -53,10 +54,8 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
             images that this run holds out would be among those that the extractor has seen.
     """
     wanted = training_facts(recipe, seed)
-    if not path.is_file():  # a pipe would be waited for
-        raise ExtractorError(f"{path} is not a file of weights")
     try:
-        arrays, found = load_arrays(path.read_bytes(), str(path))
+        arrays, found = load_arrays(read_regular(path, MAX_WEIGHTS), str(path))
     except (OSError, WeightsError) as error:
         raise ExtractorError(f"{path} is not a file of weights: {error}") from error
     different = [

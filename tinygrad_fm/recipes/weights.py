@@ -14,9 +14,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from tinygrad_fm.files import write_atomically
 from tinygrad_fm.nn import Module
 
 SUM = "weights_sha256"  # among the facts of a file: the checksum of its weights
+MAX_WEIGHTS = 1 << 32  # bytes; beyond any model that this framework trains
 SHOWN = 3  # problems that an error spells out
 
 
@@ -76,10 +78,15 @@ def load_arrays(content: bytes, origin: str) -> tuple[dict[str, np.ndarray], dic
 # ---------------------------------------------------------------------------- weights
 
 
-def save_weights(model: Module, path: Path, facts: Mapping[str, str]) -> None:
-    """Write the state dict as a safetensors file, with the facts of its training and its sum."""
+def weights_file(model: Module, facts: Mapping[str, str]) -> bytes:
+    """The state dict as a safetensors file, with the facts of its training and its sum."""
     weights = model.state_dict()
-    path.write_bytes(save_arrays(weights, {**facts, SUM: _sum(weights)}))
+    return save_arrays(weights, {**facts, SUM: _sum(weights)})
+
+
+def save_weights(model: Module, path: Path, facts: Mapping[str, str]) -> None:
+    """Write a `weights_file`."""
+    write_atomically(path, weights_file(model, facts))
 
 
 def put_weights(

@@ -116,7 +116,7 @@ def _draw_dots(axes: Axes, metrics: Mapping[str, Metrics], colours: dict[str, st
         }
         axes.annotate(f"{test:.1%}", (test, row), (-15, 9), textcoords="offset points", **number)
     names = [_short(name) for name in metrics]
-    axes.set_yticks(range(len(names)), names, color=INK, parse_math=False)
+    axes.set_yticks(range(len(names)), names, color=INK)
     axes.set_ylim(len(metrics) - 0.5, -0.75)
     axes.xaxis.set_major_formatter(percent)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+
+from tinygrad_fm.files import write_atomically
 
 INK = "#111827"  # titles and numbers
 MUTED = "#6b7280"  # labels and ticks
@@ -32,6 +36,7 @@ styled = rc_context(
         "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
         "font.size": 9.5,
         "text.color": INK,
+        "text.parse_math": False,  # a class's name may have a $
         "axes.titlesize": 11,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
@@ -85,5 +90,7 @@ def new_figure(height: float, **layout: Any) -> Figure:
 def save(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     """Write the figure, in the format that the path's ending names, if there is a path."""
     if path is not None:
-        figure.savefig(path, dpi=DPI)
+        file = io.BytesIO()
+        figure.savefig(file, dpi=DPI, format=Path(path).suffix[1:] or "png")
+        write_atomically(path, file.getvalue())
     return figure

@@ -20,14 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.recipes.weights import WeightsError, checksum, load_arrays, save_arrays
+from tinygrad_fm.files import write_atomically
+from tinygrad_fm.recipes.weights import (
+    MAX_WEIGHTS,
+    WeightsError,
+    checksum,
+    load_arrays,
+    save_arrays,
+)
 from tinygrad_fm.runs.files import (
-    MAX_ARRAYS,
     RunError,
+    need_own_folder,
     parse_json,
     read_bounded,
     read_json,
-    write_atomically,
     write_json,
 )
 
@@ -45,9 +51,13 @@ class Checkpoints:
     Args:
         folder: where they are, or will be.
         facts: which training they are of, for JSON; those of another one are refused.
+
+    Raises:
+        RunError: the folder is a link.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        need_own_folder(folder)
         self.folder = folder
         self.facts = dict(facts)
         self._last: int | None = None  # the number of the one that was written or read last
@@ -115,7 +125,7 @@ class Checkpoints:
                     f"{_short(value)}"
                 )
         path = self._file(number)
-        content = read_bounded(path, MAX_ARRAYS)
+        content = read_bounded(path, MAX_WEIGHTS)
         if checksum(content) != manifest.get("sha256"):
             raise RunError(f"{path} is torn: its checksum is not the one in its manifest")
         try:

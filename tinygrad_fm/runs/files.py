@@ -1,88 +1,41 @@
-"""Files that are whole or not there: atomic writing, reading within bounds."""
+"""What a run folder's files hold: JSON, read within bounds."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tinygrad_fm.files import read_regular, write_atomically
+
 MAX_JSON = 1 << 24  # bytes; a thousand times what a run writes
-MAX_ARRAYS = 1 << 32  # bytes; beyond any model that this framework trains
-PARTIAL = ".partial"  # what a file is called until it is complete
 
 
 class RunError(RuntimeError):
     """A run folder, or a file in it, that cannot be used; the message says why."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is complete whenever it is seen, also after a crash.
-
-    Written beside its place, flushed to the disk, and renamed: whoever opens `path` finds the old
-    content or the new one.
-
-    Raises:
-        OSError: the disk is full, or may not be written to. What was at `path` is still there.
-    """
-    with replacing(path) as partial, partial.open("wb") as file:
-        file.write(content)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """`with replacing(path) as partial:` — write the file `partial`; it becomes `path` at the end.
-
-    If the block fails, the partial file is removed and `path` stays what it was.
-    """
-    # The ending stays: matplotlib and others choose the format by it.
-    partial = path.with_name(f"{path.stem}{PARTIAL}{path.suffix}")
-    try:
-        yield partial
-        _flush(partial, os.O_RDWR)
-        os.replace(partial, path)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        # None where writing fills the disk; the partial file's name says nothing to anybody.
-        if isinstance(error, OSError) and error.filename in (None, str(partial)):
-            error.filename = str(path)
-        raise
-    if os.name == "posix":  # elsewhere folders cannot be opened, and need not be
-        _flush(path.parent, os.O_RDONLY)
-
-
-def _flush(path: Path, mode: int) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, mode)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot flush a folder
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def read_bounded(path: Path, limit: int) -> bytes:
     """The whole file.
 
     Raises:
-        RunError: there is no such file, it cannot be read, or it has more than `limit` bytes.
+        RunError: there is no such file, it cannot be read, it is a pipe or a device, or it has more
+            than `limit` bytes.
     """
     try:
-        with path.open("rb") as file:
-            # `read(limit)` would take that much memory before it looks at the file.
-            size = os.fstat(file.fileno()).st_size
-            content = file.read(size) if size <= limit else b""
+        return read_regular(path, limit)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
-    if size > limit:
-        raise RunError(f"{path} has more than {limit:,} bytes, so it is none of ours")
-    return content
+
+
+def need_own_folder(path: Path) -> None:
+    """A folder in a run folder may be missing, but no link: files elsewhere would be written over.
+
+    Raises:
+        RunError: it is a link.
+    """
+    if path.is_symlink():
+        raise RunError(f"{path} is a link, wanted a folder of the run's own; put one in its place")
 
 
 def write_json(path: Path, value: Any) -> None:

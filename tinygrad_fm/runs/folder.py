@@ -33,14 +33,19 @@ from threadpoolctl import threadpool_info
 
 import tinygrad_fm
 from tinygrad_fm import data
+from tinygrad_fm.files import PARTIAL
 from tinygrad_fm.nn import Module, Sequential
 from tinygrad_fm.recipes import RECIPES, Recipe
 from tinygrad_fm.recipes.run import normalisation
 from tinygrad_fm.recipes.settings import configured
-from tinygrad_fm.recipes.weights import WeightsError, checksum, load_arrays, put_weights
+from tinygrad_fm.recipes.weights import (
+    MAX_WEIGHTS,
+    WeightsError,
+    checksum,
+    load_arrays,
+    put_weights,
+)
 from tinygrad_fm.runs.files import (
-    MAX_ARRAYS,
-    PARTIAL,
     RunError,
     read_bounded,
     read_json,
@@ -394,7 +399,7 @@ def weights_into(model: Module, path: Path, *, sum_needed: bool = False) -> Modu
     Raises:
         RunError: the file cannot be read, is damaged, or has weights of another model.
     """
-    content = read_bounded(path, MAX_ARRAYS)
+    content = read_bounded(path, MAX_WEIGHTS)
     try:
         return put_weights(
             model, *load_arrays(content, str(path)), str(path), sum_needed=sum_needed
@@ -405,7 +410,7 @@ def weights_into(model: Module, path: Path, *, sum_needed: bool = False) -> Modu
 
 def file_sum(path: Path) -> str:
     """The checksum of a file, as `sha256sum` gives it."""
-    return checksum(read_bounded(path, MAX_ARRAYS))
+    return checksum(read_bounded(path, MAX_WEIGHTS))
 
 
 def own_sum(metrics: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,18 @@ def locked(folder: Path) -> Iterator[None]:
     The lock belongs to the process, not to its file: it ends with it, however that ends.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or what is there is no file of this folder's own.
         OSError: the folder cannot be written to.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    path = folder / LOCK
+    if path.is_symlink():  # which would be written through
+        raise RunError(f"{path} is a link, wanted a file of the folder's own; remove it")
+    no_link = getattr(os, "O_NOFOLLOW", 0)  # should it become one now
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | no_link, 0o666)
     try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise RunError(f"{path} is no file of the folder's own; remove it")
         if fcntl is not None:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,7 +19,7 @@ from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.report import plot_confusion, plot_history, plot_predictions
 from tinygrad_fm.runs.checkpoint import Checkpoints
-from tinygrad_fm.runs.files import RunError, replacing
+from tinygrad_fm.runs.files import RunError, need_own_folder
 from tinygrad_fm.runs.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -164,8 +164,7 @@ def _train(saved: SavedRun, training: Training, progress: bool) -> None:
 
     def after_epoch(history: History) -> None:
         save()
-        with replacing(saved.path / HISTORY) as file:
-            history.write_csv(file)
+        history.write_csv(saved.path / HISTORY)
         stopping = training.early_stopping
         if stopping is not None and stopping.best_epoch == len(history):
             _write_weights(training.model, saved.path / MODEL, saved.recipe, saved.seed)
@@ -197,16 +196,12 @@ def write_results(saved: SavedRun, result: Run, code: str | None) -> None:
     """
     path = saved.path
     classes, (_, probabilities, labels) = result.test_set.classes, result.predictions
-    with replacing(path / HISTORY) as file:
-        result.history.write_csv(file)
-    with replacing(path / MODEL) as file:
-        result.save_weights(file)
-    with replacing(path / "curves.png") as file:
-        plot_history(result.history, file)
-    with replacing(path / "confusion.png") as file:
-        plot_confusion(result.confusion, classes, file)
-    with replacing(path / "predictions.png") as file:
-        plot_predictions(result.test_set.images, probabilities, labels, classes, file)
+    result.history.write_csv(path / HISTORY)
+    result.save_weights(path / MODEL)
+    plot_history(result.history, path / "curves.png")
+    plot_confusion(result.confusion, classes, path / "confusion.png")
+    images = result.test_set.images
+    plot_predictions(images, probabilities, labels, classes, path / "predictions.png")
     # The command that began the run, also where another one went on with it.
     command = saved.config.get("command")
     facts = {"threads": get_num_threads(), "command": command, "commit": code}
@@ -279,6 +274,7 @@ def _extractor(
     if (saved.path / EXTRACTOR).exists():
         return saved.weights(EXTRACTOR, recipe.build())
     folder = saved.path / "extractor"
+    need_own_folder(folder)
     if (folder / CONFIG).exists():
         own = open_run(folder)
     else:
@@ -301,5 +297,4 @@ def _extractor(
 
 
 def _write_weights(model: Module, path: Path, recipe: Recipe, seed: int) -> None:
-    with replacing(path) as file:
-        save_weights(model, file, training_facts(recipe, seed))
+    save_weights(model, path, training_facts(recipe, seed))

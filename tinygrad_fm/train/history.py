@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
+
+from tinygrad_fm.files import read_regular, write_atomically
+
+MAX_BYTES = 1 << 24  # a hundred thousand epochs
 
 
 @dataclass(frozen=True)
@@ -60,26 +65,28 @@ class History:
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a header and one line per epoch; `read_csv` gives back the very same bits."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for row in self.rows:
-                epoch, *numbers = astuple(row)
-                # repr is the shortest text that reads back as the same float.
-                writer.writerow([int(epoch), *(repr(float(number)) for number in numbers)])
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            epoch, *numbers = astuple(row)
+            # repr is the shortest text that reads back as the same float.
+            writer.writerow([int(epoch), *(repr(float(number)) for number in numbers)])
+        write_atomically(path, file.getvalue().encode())
 
     @classmethod
     def read_csv(cls, path: str | os.PathLike[str]) -> History:
         """Read what `write_csv` wrote.
 
         Raises:
+            OSError: there is no such file, or it is a pipe or a device, or far too large.
             ValueError: the file is not such a table, its epochs are not 1, 2, …, or it has numbers
                 that cannot be; the message names the line.
         """
         name = os.fspath(path)
         try:
-            with open(path, newline="", encoding="utf-8") as file:
-                header, *lines = list(csv.reader(file)) or [[]]
+            text = read_regular(path, MAX_BYTES).decode()
+            header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{name} is not a training history: {error}") from error
         if tuple(header) != COLUMNS:
