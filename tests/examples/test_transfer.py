@@ -15,7 +15,7 @@ def stages(output: str) -> dict[tuple[str, str], float]:
 
 def test_features_are_worth_more_than_pixels(lesson):
     output, out = lesson("features")
-    assert "model.features(images): Tensor(500×64" in output
+    assert "model.features(images): Tensor(500x64" in output
     assert "features, heard by a hook: (1000, 64)" in output
     assert "the same as model.features: True" in output
     found = stages(output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -150,3 +151,64 @@ def test_errors() -> None:
         init.kaiming_uniform_(tg.zeros(3, 3), mode="fan_avg")
     with pytest.raises(ValueError, match=r"one of linear, .*; got 'swish'"):
         init.kaiming_normal_(tg.zeros(3, 3), nonlinearity="swish")
+
+
+# ------------------------------------------------------------------------ hollow models
+
+
+def every_layer() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, bias=False),
+        nn.BatchNorm2d(2),
+        nn.ConvTranspose2d(2, 3, 3),
+        nn.Flatten(),
+        nn.Linear(48, 4),
+        nn.LayerNorm(4),
+        nn.BatchNorm1d(4),
+    )
+
+
+def test_a_hollow_model_has_every_shape_and_no_memory() -> None:
+    wanted = every_layer().state_dict()
+    before = tg.random.default_generator().bit_generator.state
+    with init.hollow():
+        state = every_layer().state_dict()
+        wide = nn.Linear(10**6, 10**6)  # 4 TB
+    assert tg.random.default_generator().bit_generator.state == before  # nothing was drawn
+    assert wide.weight.shape == (10**6, 10**6)
+    assert {n: (a.shape, a.dtype) for n, a in state.items()} == {
+        n: (a.shape, a.dtype) for n, a in wanted.items()
+    }
+    with pytest.raises(ValueError, match=r"shape of weight: got \(1, 2\), wanted \(1000000, "):
+        wide.load_state_dict({"weight": np.zeros((1, 2)), "bias": np.zeros(10**6)})
+
+
+def test_weights_make_a_hollow_model_like_any_other() -> None:
+    model = every_layer()
+    with init.hollow():
+        other = every_layer()
+    other.load_state_dict(model.state_dict())
+    x = tg.randn(3, 1, 4, 4)
+    for one in (model, other):
+        (one(x) ** 2).sum().backward()
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+        np.testing.assert_array_equal(a.grad.data, b.grad.data)
+        assert b.data.flags.writeable
+        assert b.data.flags.c_contiguous
+
+
+def test_layers_are_hollow_inside_the_block_and_in_its_thread_alone() -> None:
+    def writeable() -> bool:
+        return nn.Linear(2, 2).weight.data.flags.writeable
+
+    def fail() -> None:
+        with init.hollow(), init.hollow():
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert writeable()
+    with init.hollow(), ThreadPoolExecutor(1) as other:
+        assert not writeable()
+        assert other.submit(writeable).result()

@@ -581,11 +581,11 @@ def test_normalisation_begins_anew_as_torchs(build: Any) -> None:
 def test_a_module_prints_as_a_tree_with_counts() -> None:
     assert repr(Net()).splitlines() == [
         "Net()  # 33 parameters",
-        "├─ body: Sequential()  # 24 parameters",
-        "│  ├─ 0: Linear(3, 4)  # 16 parameters",
-        "│  ├─ 1: BatchNorm1d(4)  # 8 parameters",
-        "│  └─ 2: ReLU()",
-        "└─ head: Linear(4, 2, bias=False)  # 8 parameters",
+        "|- body: Sequential()  # 24 parameters",
+        "|  |- 0: Linear(3, 4)  # 16 parameters",
+        "|  |- 1: BatchNorm1d(4)  # 8 parameters",
+        "|  `- 2: ReLU()",
+        "`- head: Linear(4, 2, bias=False)  # 8 parameters",
     ]
     assert "101,770 parameters" in repr(Sequential(nn.Linear(784, 128), nn.Linear(128, 10)))
 

@@ -86,3 +86,13 @@ def test_the_summary_says_what_is_different():
 def test_what_a_setting_cannot_be(name, setting, value, message):
     with pytest.raises(ValueError, match=message):
         configured(RECIPES[name], {setting: value})
+
+
+def test_a_model_may_be_large_but_not_beyond_what_a_checkpoint_holds():
+    """Nothing of it is built: that would take 3 GB."""
+    large = configured(RECIPES["mlp"], {"hidden": [200_000, 500]})
+    assert "hidden [200000, 500]" in large.summary
+    with pytest.raises(ValueError, match=r"hidden \[300000, 30000\] has 9,235,\d+,\d+ par"):
+        configured(RECIPES["mlp"], {"hidden": [300_000, 30_000]})
+    with pytest.raises(ValueError, match="hidden of mlp cannot be"):
+        configured(RECIPES["mlp"], {"hidden": [10**30, 1]})

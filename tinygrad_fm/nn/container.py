@@ -61,9 +61,9 @@ class Sequential(_Numbered):
         >>> from tinygrad_fm import nn
         >>> nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
         Sequential()  # 101,770 parameters
-        ├─ 0: Linear(784, 128)  # 100,480 parameters
-        ├─ 1: ReLU()
-        └─ 2: Linear(128, 10)  # 1,290 parameters
+        |- 0: Linear(784, 128)  # 100,480 parameters
+        |- 1: ReLU()
+        `- 2: Linear(128, 10)  # 1,290 parameters
     """
 
     def __init__(self, *modules: Module | OrderedDict[str, Module]) -> None:

@@ -7,6 +7,10 @@ Kaiming: He et al. 2015, arXiv:1502.01852; Xavier: Glorot & Bengio 2010.
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -16,38 +20,67 @@ from tinygrad_fm.tensor import Tensor
 _Generator = np.random.Generator | None
 
 
-def _fill(tensor: Tensor, values: np.ndarray | float) -> Tensor:
-    tensor.data[...] = values
+class _Mode(threading.local):
+    hollow = False  # inside `hollow`
+
+
+_mode = _Mode()
+
+
+@contextmanager
+def hollow() -> Iterator[None]:
+    """Layers that are built inside the block have weights of their shape that take no memory.
+
+    Only `load_state_dict` makes them real: weights that do not fit are refused before anything is
+    allocated, however large a model was asked for, and none is drawn that would be replaced.
+    """
+    before, _mode.hollow = _mode.hollow, True
+    try:
+        yield
+    finally:
+        _mode.hollow = before
+
+
+def empty(*shape: int) -> np.ndarray:
+    """Memory for weights that are filled next, float32."""
+    if _mode.hollow:
+        return np.broadcast_to(np.float32(0), shape)  # one number, read-only
+    return np.empty(shape, np.float32)
+
+
+def _fill(tensor: Tensor, draw: Callable[..., Any], *arguments: float) -> Tensor:
+    if not _mode.hollow:
+        tensor.data[...] = draw(*arguments, tensor.shape)
     return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """`val` everywhere."""
-    return _fill(tensor, val)
+    return _fill(tensor, lambda shape: val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Zeros."""
-    return _fill(tensor, 0.0)
+    return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
-    return _fill(tensor, 1.0)
+    return constant_(tensor, 1.0)
 
 
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: _Generator = None
 ) -> Tensor:
     """Uniform on [a, b)."""
-    return _fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
+    return _fill(tensor, (generator or default_generator()).uniform, a, b)
 
 
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: _Generator = None
 ) -> Tensor:
     """Normal with the given mean and standard deviation."""
-    return _fill(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
+    return _fill(tensor, (generator or default_generator()).normal, mean, std)
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:

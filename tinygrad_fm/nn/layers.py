@@ -16,7 +16,7 @@ Size = int | tuple[int, int]
 
 
 def _empty(*shape: int) -> Parameter:
-    return Parameter(np.empty(shape, np.float32))
+    return Parameter(init.empty(*shape))
 
 
 class Linear(Module):

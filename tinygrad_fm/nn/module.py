@@ -316,7 +316,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        """The tree of modules, with the number of parameters of each."""
+        """The tree of modules, with the number of parameters of each, in ASCII."""
         count = sum(p.numel() for p in self.parameters())
         title = f"{type(self).__name__}({self.extra_repr()})"
         title += f"  # {count:,} parameters" if count else ""
@@ -325,8 +325,8 @@ class Module:
         for i, (name, child) in enumerate(children):
             last = i == len(children) - 1
             first, *rest = repr(child).splitlines()
-            lines.append(f"{'└─' if last else '├─'} {name}: {first}")
-            lines += [("   " if last else "│  ") + line for line in rest]
+            lines.append(f"{'`-' if last else '|-'} {name}: {first}")
+            lines += [("   " if last else "|  ") + line for line in rest]
         return "\n".join(lines)
 
 

@@ -72,7 +72,11 @@ def load_extractor(recipe: Recipe, seed: int, path: Path) -> Module:
     try:
         # Our files had these facts and no others before they had a checksum.
         return put_weights(
-            recipe.build(), arrays, found, str(path), sum_needed=found.keys() != wanted.keys()
+            recipe.build_hollow(),
+            arrays,
+            found,
+            str(path),
+            sum_needed=found.keys() != wanted.keys(),
         )
     except WeightsError as error:
         raise ExtractorError(str(error)) from error

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from tinygrad_fm.data.transforms import Transform
-from tinygrad_fm.nn import Module, Parameter
+from tinygrad_fm.nn import Module, Parameter, init
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.optim import Optimizer
 from tinygrad_fm.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -61,6 +61,11 @@ class Recipe:
     extractor: Recipe | None = None
     published: float | None = None
     must_reach: float | None = None
+
+    def build_hollow(self) -> Module:
+        """The model without weights, for `load_state_dict` to give it some: see `init.hollow`."""
+        with init.hollow():
+            return self.build()
 
     def changed(self, **settings: Any) -> Recipe:
         """The recipe with other settings (epochs=5, lr=0.1, …); None keeps the recipe's own."""

@@ -36,6 +36,10 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 AUGMENTATION = (RandomCrop(28, padding=2), RandomHorizontalFlip())
 WIDTHS = ("hidden", "channels")
+# 1 GB of weights: with an optimizer's two states and the best weights so far, what a checkpoint may
+# hold (see `runs/files.py`). A file of settings can ask for anything.
+MAX_PARAMETERS = 1 << 28
+MAX_WIDTH = 1 << 20
 
 
 def configured(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -49,7 +53,8 @@ def configured(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             mirrored), and what `architecture` finds: [96, 32] for "hidden" of `mlp`, say.
 
     Raises:
-        ValueError: an unknown setting, or a value that it cannot have.
+        ValueError: an unknown setting, a value that it cannot have, or a model beyond
+            MAX_PARAMETERS.
     """
     _check(recipe, settings)
     changes = dict(settings)
@@ -64,6 +69,7 @@ def configured(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         changes["build"] = partial(recipe.build, **sizes)
         told = ", ".join(f"{name} {value}" for name, value in sizes.items())
         changes["summary"] = f"{recipe.summary}; here with {told}"
+        _check_size(replace(recipe, **changes), told)
     return replace(recipe, **changes)
 
 
@@ -99,12 +105,25 @@ def _check(recipe: Recipe, settings: Mapping[str, Any]) -> None:
         )
 
 
+def _check_size(recipe: Recipe, told: str) -> None:
+    """Before anything is allocated."""
+    count = sum(p.numel() for p in recipe.build_hollow().parameters())
+    if count > MAX_PARAMETERS:
+        raise ValueError(
+            f"{recipe.name} with {told} has {count:,} parameters, wanted at most {MAX_PARAMETERS:,}"
+        )
+
+
 def _alike(value: Any, own: Any) -> bool:
     """Whether a value can take the place of the recipe's own: widths, or a rate of dropout."""
     if isinstance(own, tuple):
         right_length = isinstance(value, list | tuple) and len(value) == len(own)
-        return right_length and all(map(_whole, value))
-    return _whole(value) if isinstance(own, int) else _dropout(value)
+        return right_length and all(map(_width, value))
+    return _width(value) if isinstance(own, int) else _dropout(value)
+
+
+def _width(value: Any) -> bool:
+    return _whole(value) and value <= MAX_WIDTH
 
 
 def _whole(value: Any) -> bool:

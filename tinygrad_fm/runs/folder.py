@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_info
 import tinygrad_fm
 from tinygrad_fm import data
 from tinygrad_fm.files import PARTIAL
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.nn import Module, Sequential
 from tinygrad_fm.recipes import RECIPES, Recipe
 from tinygrad_fm.recipes.run import normalisation
@@ -62,6 +63,8 @@ MODEL, EXTRACTOR, INITIAL = "model.safetensors", "extractor.safetensors", "initi
 CHECKPOINTS = "checkpoint"
 SUMS, OWN_SUM = "sha256", "metrics_sha256"  # in metrics.json: checksums of the files beside it
 
+LONGEST = 200  # characters of a class's name
+
 # What config.json must have, and what must be true of it.
 WANTED: dict[str, Callable[[Any], bool]] = {
     "recipe": lambda value: isinstance(value, str),
@@ -70,7 +73,9 @@ WANTED: dict[str, Callable[[Any], bool]] = {
     "data_dir": lambda value: value is None or isinstance(value, str),
     "data_sha256": lambda value: isinstance(value, dict) and value.keys() == {"train", "test"},
     "classes": lambda value: (
-        isinstance(value, list) and len(value) == 10 and all(isinstance(c, str) for c in value)
+        isinstance(value, list)
+        and len(value) == 10
+        and all(isinstance(name, str) and len(name) <= LONGEST for name in value)
     ),
     "normalisation": lambda value: isinstance(value, dict) and _is_normalisation(value),
     "versions": lambda value: isinstance(value, dict),
@@ -113,8 +118,8 @@ class SavedRun:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' names."""
-        return tuple(self.config["classes"])
+        """The classes' names, as they can be printed anywhere."""
+        return tuple(map(printable, self.config["classes"]))
 
     @property
     def normalise(self) -> data.Normalize:
@@ -149,7 +154,7 @@ class SavedRun:
         """
         model = self.own_model()
         if self.recipe.extractor is not None:
-            extractor = self.weights(EXTRACTOR, self.recipe.extractor.build())
+            extractor = self.weights(EXTRACTOR, self.recipe.extractor.build_hollow())
             model = Sequential(extractor.features, model)
         return model.eval()
 
@@ -160,7 +165,7 @@ class SavedRun:
             RunError: there are no weights yet, or not those of this recipe, or damaged ones.
         """
         self.verify(CONFIG)  # it says how the model is built, and what it takes
-        return self.weights(MODEL, self.recipe.build())
+        return self.weights(MODEL, self.recipe.build_hollow())
 
     def weights(self, name: str, model: Module) -> Module:
         """The model with the weights in a file of the run, once nothing is wrong with them.

@@ -272,7 +272,7 @@ def _extractor(
         return None
     recipe = extractor_recipe(saved.recipe)
     if (saved.path / EXTRACTOR).exists():
-        return saved.weights(EXTRACTOR, recipe.build())
+        return saved.weights(EXTRACTOR, recipe.build_hollow())
     folder = saved.path / "extractor"
     need_own_folder(folder)
     if (folder / CONFIG).exists():
