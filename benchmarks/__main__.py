@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.chart import plot_ratios
 from benchmarks.summary import TITLES, describe, lines, tables, warning
 from tinygrad_fm import get_num_threads
+from tinygrad_fm.cli import prepare_streams
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.profiling import profile_recipe
 from tinygrad_fm.runs.files import write_json
@@ -23,6 +24,7 @@ PARTS = ("sigmoid-mlp", "mlp", "cnn", "cnn-bn")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    prepare_streams()
     options = parser().parse_args(arguments)
     return options.action(options)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tinygrad_fm import data
+from tinygrad_fm.cli import prepare_streams
 from tinygrad_fm.cli.command import natural, positive, rate
 from tinygrad_fm.recipes import RECIPES, Recipe, Run, run
 
@@ -26,6 +27,7 @@ def parse(
     with one line about what it could not help.
     """
     sys.excepthook = tell
+    prepare_streams()
     warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's; a loss that is NaN is told
     parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     if recipe is not None:

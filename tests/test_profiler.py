@@ -89,7 +89,7 @@ def test_backward_alone():
     costs = by_name(measured)
     assert costs["Exp"].forward.calls == 0
     assert costs["Exp"].backward.calls == 1
-    assert "–" in str(measured)
+    assert " -  " in str(measured)
 
 
 def test_nothing_is_seen_outside_and_after_an_error():

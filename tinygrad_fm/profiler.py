@@ -217,7 +217,7 @@ def _einsum_multiply_adds(node: Any, inputs: tuple) -> int:
 def _row(cost: OperationCost, total: float) -> dict[str, Any]:
     return {
         "operation": cost.name,
-        "output": "×".join(map(str, cost.shape)) or "scalar",
+        "output": "x".join(map(str, cost.shape)) or "scalar",
         "calls": max(cost.forward.calls, cost.backward.calls),
         "forward ms": 1e3 * cost.forward.seconds if cost.forward.calls else None,
         "backward ms": 1e3 * cost.backward.seconds if cost.backward.calls else None,

@@ -141,7 +141,7 @@ def test_summary_shows_what_a_module_does_itself():
 
 def test_profile(capsys):
     text = output(capsys, "profile", "mlp-1hidden", "--batch-size", 4, "--inference")
-    assert re.search(r"^Linear +4×128 +10 ", text, re.MULTILINE)
+    assert re.search(r"^Linear +4x128 +10 ", text, re.MULTILINE)
     assert "CrossEntropy" not in text
     assert widest(text) <= 80
 

@@ -29,9 +29,9 @@ HISTORIES = {"mlp": history([0.1, 0.88, 0.902, 0.9]), "cnn": history([0.91, 0.92
 def test_one_row_a_model_with_what_is_known_of_it():
     assert format_comparison(METRICS).splitlines() == [
         "model  parameters  validation   test",
-        "────────────────────────────────────",
+        "------------------------------------",
         "mlp       109,386       90.2%  89.1%",
-        "cnn             –           –  93.0%",
+        "cnn             -           -  93.0%",
     ]
 
 

@@ -17,9 +17,9 @@ ROWS = [
 def test_plain_table():
     assert format_table(ROWS, {"test accuracy": ".2%"}).splitlines() == [
         "model   parameters  test accuracy  seconds",
-        "──────────────────────────────────────────",
+        "------------------------------------------",
         "mlp        109,386         89.13%      9.5",
-        "cnn-bn     421,642              –        –",
+        "cnn-bn     421,642              -        -",
     ]
 
 
@@ -48,6 +48,7 @@ def test_columns_come_in_order_of_appearance_and_text_that_is_a_number_stands_ri
         ("98.48 ± 0.21 %", True),
         ("1.02 (0.98–1.05)", True),
         ("64×1×28×28", True),
+        ("64x1x28x28", True),
         ("60,000 + 10,000", True),
         ("1 Trouser", False),
         ("19a8351", False),
@@ -91,7 +92,7 @@ def test_any_text_is_fitted_into_80_columns_without_losing_a_word(seed):
 
 def test_short_headers_stand_above_the_rule_and_short_cells_at_the_top():
     lines = format_table([{"n": 1, "t": "word " * 40, "two words": "x" * 30}]).splitlines()
-    rule = next(i for i, line in enumerate(lines) if line.startswith("─"))
+    rule = next(i for i, line in enumerate(lines) if line.startswith("-"))
     assert lines[rule - 1].split()[:2] == ["n", "t"]
     assert lines[rule + 1].startswith("1  word")
     assert lines[rule + 2].startswith("   word")
@@ -106,7 +107,7 @@ def test_each_class_and_the_plain_means():
     table = format_classes(classification_report(confusion), ["Bag", "Coat"])
     assert table.splitlines() == [
         "class  precision  recall     f1  support",
-        "────────────────────────────────────────",
+        "----------------------------------------",
         "Bag       100.0%   80.0%  88.9%       10",
         "Coat       97.8%  100.0%  98.9%       90",
         "mean       98.9%   90.0%  93.9%      100",

@@ -24,7 +24,7 @@ def test_the_best_complete_trial_stands_on_top():
         "    0  complete       5      85.00%  sgd, lr sgd 0.01, hidden 1024",
         "    4  complete       5      84.00%  adam, lr adam 0.002, hidden 96",
         "    1  pruned         2      20.00%  adam, lr adam 0.5, hidden 64",
-        "    3  running        0           –",
+        "    3  running        0           -",
     ]
 
 

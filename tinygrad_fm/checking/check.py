@@ -53,7 +53,7 @@ class Failure:
         output = "random combination of outputs" if self.output is None else f"output{self.output}"
         along = "along a random direction" if self.index is None else f"at {self.index}"
         return (
-            f"∂({output})/∂({self.input}) {along}: backward computed {self.computed:.12g}, "
+            f"d({output})/d({self.input}) {along}: backward computed {self.computed:.12g}, "
             f"{self.method} {self.expected:.12g} (relative error {self.error:.2g})"
         )
 
@@ -92,7 +92,7 @@ class GradcheckReport:
             f"worst error {self.worst_error:.2g}"
         ]
         lines += [f"  {failure}" for failure in self.failures[:5]]
-        lines += [f"  … and {len(self.failures) - 5} more"] * (len(self.failures) > 5)
+        lines += [f"  ... and {len(self.failures) - 5} more"] * (len(self.failures) > 5)
         if self.kinks:
             places = [f"{n}{'' if i is None else f' at {i}'}" for n, i in self.kinks[:5]]
             more = f" and {len(self.kinks) - 5} more" * (len(self.kinks) > 5)

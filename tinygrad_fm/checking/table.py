@@ -95,7 +95,7 @@ def print_table() -> bool:
 
 def line(row: Row) -> str:
     exact, rough, double, single = (
-        "·" if error is None else f"{error:.1e}" if error else "0"
+        "-" if error is None else f"{error:.1e}" if error else "0"
         for error in (row.exact, row.rough, row.float64, row.float32)
     )
     return f"{row.name:<33}{row.cases:>6}{exact:>10}{rough:>10}{double:>10}{single:>10}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import errno
 import io
 import os
@@ -17,6 +18,7 @@ from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, ru
 from tinygrad_fm.cli.command import CommandError
 from tinygrad_fm.data import DataUnavailable, IDXError, PictureError
 from tinygrad_fm.export import ExportError
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.ops.parallel import set_num_threads
 from tinygrad_fm.recipes import ExtractorError
 from tinygrad_fm.runs import RunError
@@ -39,6 +41,10 @@ EXPECTED = (
     RunError,
     TuneError,
 )
+
+LONGEST = 1000  # characters of a message
+# What stands for our own signs where an encoding lacks them; a question mark for any other.
+PLAIN = dict.fromkeys("█▉▊▋▌", "#") | dict.fromkeys("▍▎▏", "") | {"×": "x", "…": "...", "–": "-"}
 
 # Plainer words than the system's.
 REASONS = {
@@ -93,8 +99,16 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for the program's life
+    codecs.register_error("plain", plainly)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors="plain")
+
+
+def plainly(error: UnicodeError) -> tuple[str, int]:
+    """What Python's encoders ask about signs that they cannot write."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign, "?") for sign in signs), error.end
 
 
 def parser() -> argparse.ArgumentParser:
@@ -120,21 +134,24 @@ def say(problem: str, began: argparse.Namespace | None) -> None:
     if began is None or began.go_on is None:
         return
     if began.saved.exists():
-        print(f"What was saved is whole. Go on with:\n  {began.go_on}", file=sys.stderr)
+        go_on = printable(began.go_on)
+        print(f"What was saved is whole. Go on with:\n  {go_on}", file=sys.stderr)
     else:
-        print(f"There is nothing to go on with: {began.saved} is not there.", file=sys.stderr)
+        missing = printable(began.saved)
+        print(f"There is nothing to go on with: {missing} is not there.", file=sys.stderr)
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning on one line."""
-    print(f"tinygrad-fm: {message}", file=sys.stderr)
+    print(f"tinygrad-fm: {one_line(str(message))}", file=sys.stderr)
 
 
 def one_line(text: str) -> str:
     """The beginning of a message that may list hundreds of weights, a line each."""
     lines = [line.strip() for line in text.splitlines()]
-    more = " … (--debug shows it all)" if len(lines) > 2 else ""
-    return " ".join(lines[:2]) + more
+    beginning = printable(" ".join(lines[:2]))
+    more = " … (--debug shows it all)" if len(lines) > 2 or len(beginning) > LONGEST else ""
+    return beginning[:LONGEST] + more
 
 
 def explain(error: Exception, options: argparse.Namespace) -> str:

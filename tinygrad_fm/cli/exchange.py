@@ -19,6 +19,7 @@ from tinygrad_fm.cli.command import (
     settings,
 )
 from tinygrad_fm.export import FORMATS, export
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.runs import import_weights, open_run, resume_command
 
@@ -66,7 +67,7 @@ def add_commands(commands: Any) -> None:
 
 def export_run(options: argparse.Namespace) -> None:
     path = export(open_run(options.run), options.to, options.out)
-    print(f"{path} has {path.stat().st_size:,} bytes")
+    print(f"{printable(path)} has {path.stat().st_size:,} bytes")
 
 
 def import_file(options: argparse.Namespace) -> None:
@@ -80,6 +81,6 @@ def import_file(options: argparse.Namespace) -> None:
         extractor=options.extractor,
         out=options.out,
     )
-    print(f"The run is in {run.path}/")
-    print(f"  to test it:          tinygrad-fm evaluate {shlex.quote(str(run.path))}")
-    print(f"  to train it further: {resume_command(run.path)}")
+    print(f"The run is in {printable(run.path)}/")
+    print(f"  to test it:          tinygrad-fm evaluate {printable(shlex.quote(str(run.path)))}")
+    print(f"  to train it further: {printable(resume_command(run.path))}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_fm.cli.command import add_command, add_run
 from tinygrad_fm.data import PictureError, as_input, read_picture
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.report import plot_classified
 from tinygrad_fm.runs import RunError, SavedRun, classify, open_run
 
@@ -47,7 +48,7 @@ def predict(options: argparse.Namespace) -> int:
         except (PictureError, OSError) as error:
             # Python writes "[Errno 2] No such file or directory: 'a.png'" of a system's error.
             problem = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error
-            print(f"tinygrad-fm: {problem}", file=sys.stderr)
+            print(f"tinygrad-fm: {printable(problem)}", file=sys.stderr)
             failed += 1
     return 1 if failed else 0
 
@@ -74,10 +75,10 @@ def show(run: SavedRun, path: Path, place: Path) -> None:
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from error
     probabilities = classify(run, seen[np.newaxis])[0]
-    print(path)
+    print(printable(path))
     print(bars(probabilities, run.classes))
     plot_classified(picture, seen, probabilities, run.classes, place)
-    print(f"  drawn in {place}\n")
+    print(f"  drawn in {printable(place)}\n")
 
 
 def bars(probabilities: np.ndarray, classes: tuple[str, ...]) -> str:

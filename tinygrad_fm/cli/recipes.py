@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.cli.command import CommandError, add_command, add_threads, positive
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.graph import SUFFIXES, draw
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES, Recipe
@@ -140,7 +141,7 @@ def show_graph(options: argparse.Namespace) -> None:
         draw(recipe.loss(model(images), labels), options.out, dict(model.named_parameters()))
     except RuntimeError as error:  # Graphviz is not installed
         raise CommandError(str(error)) from error
-    print(f"The graph is {options.out}")
+    print(f"The graph is {printable(options.out)}")
 
 
 def drawing(text: str) -> Path:
@@ -155,7 +156,7 @@ def layer_table(layers: list[Layer]) -> str:
     rows = [
         {
             "layer": f"{layer.name} {layer.kind}".strip(),
-            "output": "×".join(map(str, layer.shape)),
+            "output": "x".join(map(str, layer.shape)),
             "parameters": layer.parameters or None,
             "FLOP": layer.flops or None,
             "kB": layer.bytes / 1e3,

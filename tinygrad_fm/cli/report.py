@@ -9,6 +9,7 @@ from typing import Any
 from tinygrad_fm.cli.command import add_command, add_data_dir, add_run
 from tinygrad_fm.cli.runs import open_trained
 from tinygrad_fm.files import write_atomically
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.report.page import Outcome, run_page
 from tinygrad_fm.runs import SavedRun
 from tinygrad_fm.runs.folder import HISTORY
@@ -32,7 +33,7 @@ def report(options: argparse.Namespace) -> None:
     run = open_trained(options.run)
     path = run.path / PAGE
     write_atomically(path, page(run, options.data_dir).encode(errors="replace"))
-    print(f"{path} can be opened in any browser; it needs no network")
+    print(f"{printable(path)} can be opened in any browser; it needs no network")
 
 
 def page(run: SavedRun, data_dir: Path | None) -> str:

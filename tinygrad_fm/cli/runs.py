@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.backend_bases import FigureCanvasBase
 
 from tinygrad_fm.cli.command import CommandError, add_command, add_data_dir, add_run
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.report import format_classes, format_comparison, format_table, plot_comparison
 from tinygrad_fm.report.style import SERIES
 from tinygrad_fm.runs import SavedRun, open_run, resume_command
@@ -51,7 +52,7 @@ def evaluate(options: argparse.Namespace) -> None:
     predicted, _, labels = run.predictions(options.data_dir)
     confusion = confusion_matrix(predicted, labels, len(run.classes))
     right, total = int(np.trace(confusion)), int(confusion.sum())
-    print(f"{run.name}: {run.recipe.name} on {run.recipe.dataset}")
+    print(f"{printable(run.name)}: {run.recipe.name} on {run.recipe.dataset}")
     print(f"test accuracy {accuracy(predicted, labels):.2%}: {right:,} of {total:,} images\n")
     print(format_classes(classification_report(confusion), run.classes), end="\n\n")
     print(confusion_table(confusion, run.classes))
@@ -93,7 +94,7 @@ def compare(options: argparse.Namespace) -> None:
     else:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         plot_comparison(histories, metrics, options.out)
-        print(f"\nThe picture is {options.out}")
+        print(f"\nThe picture is {printable(options.out)}")
 
 
 def picture(text: str) -> Path:
@@ -107,7 +108,7 @@ def picture(text: str) -> Path:
 def name_of(path: Path, paths: list[Path]) -> str:
     """The folder's name, with those above it where another run has the same."""
     namesakes = [other for other in paths if other.resolve().name == path.resolve().name]
-    return path.resolve().name if len(namesakes) == 1 else str(path)
+    return printable(path.resolve().name if len(namesakes) == 1 else path)
 
 
 def confusion_table(confusion: np.ndarray, classes: tuple[str, ...]) -> str:

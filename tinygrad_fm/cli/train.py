@@ -19,6 +19,7 @@ from tinygrad_fm.cli.command import (
     settings,
 )
 from tinygrad_fm.demo import table
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import OPTIMIZERS, SCHEDULES
 from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run, resume_command
@@ -81,16 +82,17 @@ def train(options: argparse.Namespace) -> None:
     """Train, then print the run's row."""
     saved = start(options) if options.resume is None else resume(options)
     if saved.complete:
-        print(f"{saved.path} is complete: test accuracy {saved.metrics()['test_accuracy']:.2%}")
+        reached = f"test accuracy {saved.metrics()['test_accuracy']:.2%}"
+        print(f"{printable(saved.path)} is complete: {reached}")
         return
     if sys.stderr.isatty():
-        print(f"{saved.recipe.name} in {saved.path}/", file=sys.stderr)
+        print(f"{saved.recipe.name} in {printable(saved.path)}/", file=sys.stderr)
     accept = options.accept_other_machine
     options.go_on = resume_command(saved.path) + (" --accept-other-machine" if accept else "")
     options.saved = saved.path / CONFIG
     result = go_on(saved, data_dir=options.data_dir, accept_other_machine=accept)
     print(table([result]))
-    print(f"\nThe run is in {saved.path}/")
+    print(f"\nThe run is in {printable(saved.path)}/")
 
 
 def start(options: argparse.Namespace) -> SavedRun:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_fm.cli.command import add_command, add_dataset, add_threads, natural, positive
+from tinygrad_fm.formatting import printable
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.report import format_trials
 from tinygrad_fm.tune import BEST, search
@@ -54,10 +55,10 @@ def tune(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     print(format_trials(trials))
-    print(f"\nThe trials are in {out}/")
+    print(f"\nThe trials are in {printable(out)}/")
     if (out / BEST).exists():
         best = shlex.join(["tinygrad-fm", "train", recipe.name, "--settings", str(out / BEST)])
-        print(f"Train with the best settings with:\n  {best}")
+        print(f"Train with the best settings with:\n  {printable(best)}")
 
 
 def same_search(options: argparse.Namespace, out: Path) -> str:

@@ -9,14 +9,15 @@ from dataclasses import asdict
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_fm.formatting import printable
+
 if TYPE_CHECKING:
     from tinygrad_fm.train import ClassMetrics
 
 WIDTH = 80
 GAP = "  "
-MISSING = "–"
 NARROWEST = 8  # no column of text is squeezed below this many characters
-NUMBERS = re.compile(r"\d[\d .,:%±+×/()–]*")  # "92.5 ± 0.1 %", "28 / 30", "0, 1, 2", "64×10"
+NUMBERS = re.compile(r"\d[\d .,:%±+×x/()–]*")  # "92.5 ± 0.1 %", "28 / 30", "0, 1, 2", "64x10"
 
 
 def format_table(
@@ -25,6 +26,8 @@ def format_table(
     markdown: bool = False,
 ) -> str:
     """Lay out rows as an aligned table; its columns are the keys, in order of appearance.
+
+    What a terminal would obey is written out, see `printable`; of our own everything is ASCII.
 
     Numbers stand right, and so does text in a column where every cell is made of numbers and the
     signs between them ("92.5 ± 0.1"). Plain text fits 80 columns: headers, then the widest texts,
@@ -43,8 +46,10 @@ def format_table(
     if not columns:
         return ""
     formats = formats or {}
-    cells = [[_text(row.get(name), formats.get(name)) for name in columns] for row in rows]
+    missing = "–" if markdown else "-"
+    cells = [[_text(row.get(name), formats.get(name), missing) for name in columns] for row in rows]
     right = [all(_is_numeric(row.get(name)) for row in rows) for name in columns]
+    columns = list(map(printable, columns))
     return _markdown(columns, cells, right) if markdown else _plain(columns, cells, right)
 
 
@@ -67,12 +72,12 @@ def format_classes(report: Sequence[ClassMetrics], classes: Sequence[str]) -> st
     return format_table(rows, dict.fromkeys(shares, ".1%"))
 
 
-def _text(value: Any, spec: str | None) -> str:
+def _text(value: Any, spec: str | None, missing: str) -> str:
     if value is None:
-        return MISSING
+        return missing
     if isinstance(value, Real) and not isinstance(value, bool):
         return format(value, spec or ("," if isinstance(value, Integral) else ".4g"))
-    return str(value)
+    return printable(value)
 
 
 def _is_numeric(value: Any) -> bool:
@@ -88,7 +93,7 @@ def _markdown(columns: list[str], cells: list[list[str]], right: list[bool]) -> 
 def _plain(columns: list[str], cells: list[list[str]], right: list[bool]) -> str:
     widths = _widths(columns, cells, right)
     lines = _wrap(columns, widths, right, bottom=True)
-    lines.append("─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
+    lines.append("-" * (sum(widths) + len(GAP) * (len(widths) - 1)))
     for row in cells:
         lines += _wrap(row, widths, right)
     return "\n".join(lines)
