@@ -27,6 +27,7 @@ from tinygrad_fm.runs import begin, go_on
 # beginning, a new line, right to left, and what is no text at all.
 EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\rok\nok\u202etxt.exe\u2028\udc9b\x7f"
 ROOT = Path(tiny_runs.__file__).parents[1]
+SETTINGS = {"dataset": "garments", "epochs": 1, "batch_size": 500, "hidden": 8}
 
 
 def tame(text: str) -> bool:
@@ -62,7 +63,7 @@ def test_a_message_is_one_line_of_bounded_length():
 def evil(tmp_path_factory):
     """A complete run with evil text wherever a string may stand."""
     folder = tmp_path_factory.mktemp("runs") / printable(EVIL).replace("\\", "\x1b")
-    saved = begin("mlp-1hidden", {"dataset": "garments", "epochs": 1, "hidden": 8}, out=folder)
+    saved = begin("mlp-1hidden", SETTINGS, out=folder)
     go_on(saved, progress=False)
     config = saved.config | {
         "classes": [f"{i}\x1b[2J\n<b>$^" for i in range(10)],
