@@ -24,7 +24,8 @@ from tinygrad_fm.cli import main
 from tinygrad_fm.data import locate, read_idx, read_picture
 from tinygrad_fm.data.sources import STEMS, DataUnavailable
 from tinygrad_fm.recipes import RECIPES, ExtractorError
-from tinygrad_fm.recipes.features import load_extractor, save_weights, training_facts
+from tinygrad_fm.recipes.features import load_extractor, training_facts
+from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.runs import RunError, begin, go_on, import_weights, open_run
 from tinygrad_fm.runs.checkpoint import Checkpoints
 from tinygrad_fm.runs.files import read_json, write_json

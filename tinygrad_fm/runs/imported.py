@@ -45,7 +45,7 @@ def import_weights(
             f"{name} sees features, not images: it needs the weights of its extractor as well; "
             f"give the model.safetensors of a trained {recipe.extractor.name}"
         )
-    model = weights_into(recipe.build(), Path(file))
+    model = weights_into(recipe.build_hollow(), Path(file))
     return begin(
         name,
         settings,
