@@ -8,7 +8,6 @@ writes goes through `write_atomically`, and what it reads of others' through `op
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import secrets
 import stat
@@ -39,7 +38,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     # A name has at most 255 bytes, and a character at most four of them.
     partial = path.with_name(f"{path.name[:40]}.{secrets.token_hex(8)}{PARTIAL}")
     try:
-        _remove_abandoned(path)
+        _remove_abandoned(path.parent)
         with _new_file(partial) as file:
             file.write(content)
             file.flush()
@@ -106,11 +105,11 @@ def _new_file(partial: Path) -> BinaryIO:
         file.close()  # removed before the lock was held
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove the partial files of `path` that writers left who were killed."""
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the partial files in a folder that writers left who were killed."""
     if fcntl is None:
         return
-    for partial in path.parent.glob(f"{glob.escape(path.name[:40])}.{TOKEN}{PARTIAL}"):
+    for partial in folder.glob(f"*.{TOKEN}{PARTIAL}"):
         with suppress(OSError), open_regular(partial) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it fails while a writer holds it
             partial.unlink()

@@ -78,6 +78,7 @@ def check_killed(tmp_path: Path, recipe: str, epochs: int, kills: int, seed: int
     # Not all before the first checkpoint; fewer than asked for where training is fast.
     assert len(moments) >= kills // 2
     assert len(set(moments)) > len(moments) // 2
+    assert not list(run.rglob("*.partial"))  # what was killed half-way does not pile up
     whole = tmp_path / "whole"
     weights, expected = (load_file(path / "model.safetensors") for path in (run, whole))
     assert weights.keys() == expected.keys()
