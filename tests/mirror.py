@@ -1,7 +1,7 @@
 """Which tests belong to which file: `tests/` mirrors the package.
 
-As a program this prints the tests of what changed since the branch left the one that it follows,
-or else since the last commit, for `make check`.
+As a program this prints the tests of what changed since the branch left upstream, or else main, for
+`make check`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _using(helper: str, root: Path) -> list[str]:
 
 
 def changed(root: Path = ROOT) -> list[str]:
-    """The files that differ from the last common commit with upstream, or from the last commit."""
+    """The files that differ from the last commit in common with upstream, or else with main."""
 
     def git(*arguments: str, check: bool = True) -> str:
         done = subprocess.run(
@@ -68,7 +68,8 @@ def changed(root: Path = ROOT) -> list[str]:
             done.check_returncode()
         return done.stdout
 
-    base = git("merge-base", "HEAD", "@{upstream}", check=False).strip() or "HEAD"
+    others = (git("merge-base", "HEAD", o, check=False).strip() for o in ("@{upstream}", "main"))
+    base = next(filter(None, others), "HEAD")
     differing = git("diff", "--name-only", "--no-renames", base)
     return sorted(
         {*differing.split("\n"), *git("ls-files", "-o", "--exclude-standard").split("\n")} - {""}

@@ -4,7 +4,7 @@ Each mutant is the file with one small change: a comparison, a sign or a number 
 or a whole statement is dropped. A mutant that survives is code that no test needs: either a test is
 missing, or the code is. (Some mutants compute the same by another road; those may live.)
 
-All happens in a copy of the checkout, which goes when the program ends, however it ends.
+All happens in a copy of the checkout, which goes at the end, also after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.mirror import ROOT, mirror_of
 
@@ -45,18 +46,15 @@ class Mutant(NamedTuple):
 
 def mutants(source: str) -> list[Mutant]:
     """All mutants of a file, in its order."""
-    starts = [0]  # of the lines, in bytes, as ast counts
-    for line in source.encode().splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
+    text = source.encode()  # ast counts in bytes
+    starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
     found = []
     for node, after in _changes(ast.parse(source)):
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[node.end_lineno - 1] + node.end_col_offset
-        text = source.encode()
-        before = text[start:end].decode()
         new = after if isinstance(node, ast.stmt) else f"({after})"
         whole = (text[:start] + new.encode() + text[end:]).decode()
-        found.append(Mutant(node.lineno, before, after, whole))
+        found.append(Mutant(node.lineno, text[start:end].decode(), after, whole))
     return sorted(found, key=lambda mutant: mutant.line)
 
 
@@ -105,13 +103,9 @@ def passes(tests: Sequence[str], root: Path, limit: float | None = None) -> bool
     """Whether the tests pass, in a process of their own; one that takes too long does not."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(
-        command,
-        cwd=root,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        command, cwd=root, env=environment, start_new_session=True, **quiet
     ) as running:
         try:
             status = running.wait(limit)

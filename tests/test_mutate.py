@@ -217,7 +217,8 @@ def test_every_file_of_the_package_has_tests():
     assert all((ROOT / test).exists() for file in files for test in mirror_of(file))
 
 
-def test_what_changed_is_what_git_does_not_know_yet(tmp_path):
+@pytest.mark.parametrize("option", ["--track", "--no-track"])
+def test_what_changed_is_what_upstream_or_main_does_not_have(tmp_path, option):
     def git(*arguments: str) -> None:
         who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
@@ -228,11 +229,11 @@ def test_what_changed_is_what_git_does_not_know_yet(tmp_path):
     git("add", ".")
     git("commit", "-m", "first")
     assert changed(tmp_path) == []
-    git("checkout", "-b", "other", "--track", "main")
+    git("checkout", "-b", "other", option, "main")
     (tmp_path / "edited").write_text("other")
     (tmp_path / "removed").unlink()
     (tmp_path / "ünew").write_text("new")
     assert changed(tmp_path) == ["edited", "removed", "ünew"]
     git("add", ".")
     git("commit", "-m", "second")
-    assert changed(tmp_path) == ["edited", "removed", "ünew"]  # upstream does not have it
+    assert changed(tmp_path) == ["edited", "removed", "ünew"]
