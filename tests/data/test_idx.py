@@ -27,7 +27,9 @@ def write(folder: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
-@pytest.mark.parametrize("array", [IMAGES, LABELS], ids=["images", "labels"])
+@pytest.mark.parametrize(
+    "array", [IMAGES, LABELS, LABELS[:1]], ids=["images", "labels", "one label"]
+)
 def test_reads_what_was_written_raw_or_gzip_whatever_the_name(tmp_path, array, pack):
     got = read_idx(write(tmp_path, pack(encode(array))))
     assert got.dtype == np.uint8
