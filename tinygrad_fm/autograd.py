@@ -8,9 +8,8 @@ walks the graph in a valid order without recursion and without sorting it before
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable
+from functools import partial, wraps
 from heapq import heappop, heappush
 from inspect import isgeneratorfunction
 from typing import Any, TypeVar, cast, overload
@@ -22,6 +21,7 @@ from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import is_fresh
 from tinygrad_fm.ops.parallel import one_blas_thread
 from tinygrad_fm.ops.readonly import writes
+from tinygrad_fm.ops.undo import Scope
 
 Runner = Callable[[Function, Callable[..., Any], tuple, dict], Any]
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -30,26 +30,37 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 class _Mode(threading.local):
     """Per-thread switches: is the graph recorded, and does anybody watch operations run?"""
 
-    recording: bool = True
-    runner: Runner | None = None
+    def __init__(self) -> None:
+        self.stack: list[tuple[bool, Runner | None]] = [(True, None)]  # the last pair holds
+
+    @property
+    def recording(self) -> bool:
+        return self.stack[-1][0]
+
+    @property
+    def runner(self) -> Runner | None:
+        return self.stack[-1][1]
 
 
 mode = _Mode()
 
 
-class _Recording:
+class _Recording(Scope):
     """Sets `mode.recording` inside a `with` block or a decorated function."""
 
     def __init__(self, recording: bool) -> None:
         self.recording = recording
-        self.previous: list[bool] = []
 
-    def __enter__(self) -> None:
-        self.previous.append(mode.recording)
-        mode.recording = self.recording
+    def __enter__(self) -> Any:
+        mode.stack.append((self.recording, mode.runner))
 
-    def __exit__(self, *error: object) -> None:
-        mode.recording = self.previous.pop()
+    def undo(self) -> Callable[[], object]:
+        stack = mode.stack
+        return partial(stack.__delitem__, slice(len(stack), None))
+
+    def leave(self) -> None:
+        if len(mode.stack) > 1:
+            mode.stack.pop()
 
     def __call__(self, function: Call) -> Call:
         if isgeneratorfunction(function):
@@ -57,7 +68,7 @@ class _Recording:
 
         @wraps(function)
         def decorated(*args: Any, **options: Any) -> Any:
-            with _Recording(self.recording):  # one for each call: calls may run in many threads
+            with self:
                 return function(*args, **options)
 
         return cast(Call, decorated)
@@ -70,7 +81,7 @@ class _Recording:
             generator = function(*args, **options)
             resume, value = generator.send, None
             while True:
-                with _Recording(self.recording):
+                with self:
                     try:
                         result = resume(value)
                     except StopIteration as end:
@@ -106,14 +117,19 @@ def is_grad_enabled() -> bool:
     return mode.recording
 
 
-@contextmanager
-def running(runner: Runner) -> Iterator[None]:
+class Watching(_Recording):
+    """Inside the block `watch(outer)` carries out operations, `outer` being who does so outside."""
+
+    def __init__(self, watch: Callable[[Runner | None], Runner]) -> None:
+        self.watch = watch
+
+    def __enter__(self) -> Any:
+        mode.stack.append((mode.recording, self.watch(mode.runner)))
+
+
+def running(runner: Runner) -> Watching:
     """Let `runner(node, method, arguments, options)` carry out every forward and backward."""
-    previous, mode.runner = mode.runner, runner
-    try:
-        yield
-    finally:
-        mode.runner = previous
+    return Watching(lambda outer: runner)
 
 
 # ------------------------------------------------------------------------------ backward pass
@@ -128,8 +144,7 @@ def backward(root: Function, grad: np.ndarray, retain_graph: bool = False) -> No
         RuntimeError: if a part of the graph was already walked and released, or if what it saved
             was written into.
     """
-    with one_blas_thread:  # once, rather than for every matrix product
-        _walk(root, grad, retain_graph)
+    one_blas_thread(_walk, root, grad, retain_graph)  # once, not for every matrix product
 
 
 def _walk(root: Function, grad: np.ndarray, retain_graph: bool) -> None:
@@ -207,8 +222,7 @@ class AnomalyError(FloatingPointError):
     """The result of an operation holds a NaN or an infinity."""
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+def detect_anomaly() -> Watching:
     """Stop at the first operation, forward or backward, that makes a NaN or an infinity.
 
     Slow (every result is scanned and every operation's place in the user's code is noted): for
@@ -217,8 +231,10 @@ def detect_anomaly() -> Iterator[None]:
     Raises:
         AnomalyError: naming the operation, its shapes, and the user's file and line.
     """
-    outer = mode.runner
+    return Watching(_scan)
 
+
+def _scan(outer: Runner | None) -> Runner:
     def run(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
         if method.__name__ == "forward":
             node.where = user_line()
@@ -232,8 +248,7 @@ def detect_anomaly() -> Iterator[None]:
                 raise AnomalyError(_describe(node, method.__name__, arguments, result))
         return results
 
-    with running(run):
-        yield
+    return run
 
 
 def _finite(array: Any) -> bool:

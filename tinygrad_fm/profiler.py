@@ -14,8 +14,7 @@ processor's peak.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -130,34 +129,40 @@ class Profile:
         return 1e3 * sum(getattr(cost, direction).seconds for cost in self.operations)
 
 
-@contextmanager
-def profile() -> Iterator[Profile]:
+class profile(autograd.Watching):
     """Measure every operation that this thread runs inside the `with` block, forward and backward.
 
     Yields:
         the `Profile`: printing it shows the table, `.operations` holds the numbers.
     """
-    measured = Profile()
-    outer = autograd.mode.runner
 
-    def run(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
-        which = method.__name__
-        # Backward reads what was saved as well (and may let go of it).
-        arrays = arguments if which == "forward" else (*arguments, *node.saved)
-        started = perf_counter()
-        if outer is None:
-            results = method(*arguments, **options)
-        else:
-            results = outer(node, method, arguments, options)
-        measured.record(node, which, perf_counter() - started, arrays, results)
-        return results
+    def __init__(self) -> None:
+        self.measured = Profile()
+        super().__init__(self._timed)
 
-    started = perf_counter()
-    try:
-        with autograd.running(run):
-            yield measured
-    finally:
-        measured.seconds += perf_counter() - started
+    def __enter__(self) -> Profile:
+        super().__enter__()
+        self.started = perf_counter()
+        return self.measured
+
+    def leave(self) -> None:
+        self.measured.seconds += perf_counter() - self.started
+        super().leave()
+
+    def _timed(self, outer: autograd.Runner | None) -> autograd.Runner:
+        def run(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
+            which = method.__name__
+            # Backward reads what was saved as well (and may let go of it).
+            arrays = arguments if which == "forward" else (*arguments, *node.saved)
+            started = perf_counter()
+            if outer is None:
+                results = method(*arguments, **options)
+            else:
+                results = outer(node, method, arguments, options)
+            self.measured.record(node, which, perf_counter() - started, arrays, results)
+            return results
+
+        return run
 
 
 # ------------------------------------------------------------------------ floating-point operations

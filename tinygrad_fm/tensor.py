@@ -51,8 +51,8 @@ def apply(operation: type[Function], *inputs: Tensor, **options: Any) -> Tensor:
     operation of your own: `apply(MyFunction, x, y, alpha=2.0)`.
     """
     node = operation()
-    recording = False
-    if mode.recording:
+    recording, runner = mode.stack[-1]
+    if recording:
         # One loop for all that is asked of the inputs: comprehensions would cost twice as much.
         arrays, needs, edges = [], [], []
         for t in inputs:
@@ -64,10 +64,10 @@ def apply(operation: type[Function], *inputs: Tensor, **options: Any) -> Tensor:
         recording = True in needs
     else:
         arrays = [t.data for t in inputs]
-    if mode.runner is None:
+    if runner is None:
         data = node.forward(*arrays, **options)
     else:
-        data = mode.runner(node, node.forward, tuple(arrays), options)
+        data = runner(node, node.forward, tuple(arrays), options)
     result = new_tensor(Tensor)
     result.data = data if type(data) is np.ndarray else np.asarray(data)
     result.grad = None

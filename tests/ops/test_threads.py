@@ -133,11 +133,22 @@ def blas_threads():
 def test_blas_limits_are_left_as_found():
     with threadpool_limits(2, "blas"):
         before = blas_threads()
-        with one_blas_thread, one_blas_thread:
-            assert 1 in blas_threads()
+        assert 1 in one_blas_thread(one_blas_thread, blas_threads)
         assert blas_threads() == before
         with pytest.raises(ZeroDivisionError):
             parallel_for(lambda i: 1 / 0, 2)
+        assert blas_threads() == before
+
+
+def test_blas_is_held_at_one_thread_from_every_thread():
+    """threadpoolctl by itself lets only the first thread that asked change the number."""
+    with threadpool_limits(2, "blas"):
+        one_blas_thread(int)  # the main thread is the first
+        before, seen = blas_threads(), []
+        user = threading.Thread(target=lambda: seen.extend(one_blas_thread(blas_threads)))
+        user.start()
+        user.join()
+        assert 1 in seen
         assert blas_threads() == before
 
 

@@ -27,8 +27,7 @@ class Winograd3x3:
         self.x = x.transpose(2, 3, 0, 1)  # (N, C, H, W) -> (H, W, N, C), a view
         self.channels, self.outputs = weight.shape[1], len(weight)
         self.grid = winograd.tiles_of(*x.shape[2:])
-        with one_blas_thread:
-            self.u = winograd.transform_weight(weight)  # (16, C, O)
+        self.u = one_blas_thread(winograd.transform_weight, weight)  # (16, C, O)
 
     def forward(self, i: int, s: slice, y: np.ndarray) -> None:
         """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
@@ -75,8 +74,8 @@ class Winograd3x3:
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), chunks added up in their order."""
-        with one_blas_thread:
-            dw = winograd.transform_weight_transposed(self.du.sum(axis=0))
+        du = self.du.sum(axis=0)
+        dw = one_blas_thread(winograd.transform_weight_transposed, du)
         return self.dx.transpose(2, 3, 0, 1), dw
 
 

@@ -75,15 +75,13 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads.
     """
     if a.ndim != 2 or b.ndim != 2:
-        with one_blas_thread:
-            return np.matmul(a, b)
+        return one_blas_thread(np.matmul, a, b)
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if work <= SERIAL:
         return np.matmul(a, b)
     y = empty((a.shape[0], b.shape[1]), a.dtype)
     if work <= PARALLEL:
-        with one_blas_thread:
-            return np.matmul(a, b, out=y)
+        return one_blas_thread(np.matmul, a, b, out=y)
 
     width = min(COLUMNS, -(-b.shape[1] // 2))
 

@@ -11,7 +11,7 @@ import ctypes
 import math
 import threading
 from collections import defaultdict
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,10 @@ from numpy.typing import DTypeLike
 
 SMALL = 1 << 15  # bytes; below this NumPy's own allocator is faster
 _free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
-_held = {"free": 0, "used": 0}  # bytes
-
-
-def _give_back(block: Any) -> None:
-    size = block.memory.size
-    _held["used"] -= size
-    _held["free"] += size
-    _free[size].append(block.memory)
+# Bytes that are free or in use. It changes in one step with what it counts: without a call between
+# the two lines neither an interrupt nor another thread can come between them.
+_total = 0
+_look_at = 0  # the total at which to look whether too much of it is spare
 
 
 @cache
@@ -35,31 +31,42 @@ def _block_type(size: int) -> Any:
 
     NumPy keeps the object that an array was made from alive as long as any view of that array
     lives, so this is safe whatever the user keeps. (A ctypes array, because it is the one kind of
-    object that is a writable buffer on other memory and can notice its own end.)
+    object that is a writable buffer on other memory and can notice its own end: see `undo.py`.)
     """
-    return type("Block", (ctypes.c_char * size,), {"__del__": _give_back})
+    return type("Block", (ctypes.c_char * size,), {"__slots__": ("__del__",)})
 
 
 def _memory(size: int) -> np.ndarray:
-    """`size` bytes: spare ones if there are any of that size."""
-    if _free[size]:
-        _held["free"] -= size
-        return _free[size].pop()
-    if _held["free"] > _held["used"]:
-        release()  # the sizes have changed: what is spare may never be asked for again
+    """`size` bytes, uncounted: spare ones if there are any of that size."""
+    global _total, _look_at
+    spare = _free[size]
+    if spare:
+        _total -= size
+        return spare.pop()
+    if _total >= _look_at:
+        if 2 * _spare() > _total:
+            release()  # the sizes have changed: what is spare may never be asked for again
+        _look_at = _total * 9 // 8
     return np.empty(size, np.uint8)
+
+
+def _spare() -> int:
+    """Bytes that are kept for later."""
+    return sum(size * len(spare) for size, spare in list(_free.items()))
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """`np.empty`, on reused memory if it is large."""
+    global _total
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
     memory = _memory(size)
     block = _block_type(size).from_buffer(memory)
-    block.memory = memory
-    _held["used"] += size
+    give_back = partial(_free[size].append, memory)
+    block.__del__ = give_back
+    _total += size
     return np.ndarray(shape, dtype, buffer=block)
 
 
@@ -85,8 +92,11 @@ def is_fresh(array: np.ndarray) -> bool:
 
 def release() -> None:
     """Give all memory that is kept for later back to the system."""
-    _free.clear()
-    _held["free"] = 0
+    global _total
+    for size, spare in list(_free.items()):
+        while spare:
+            del spare[-1]
+            _total -= size
 
 
 class _Scratch(threading.local):

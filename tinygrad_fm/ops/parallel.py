@@ -9,12 +9,20 @@ chunks' results up in their order.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from _thread import start_new_thread
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import product, repeat
+from queue import SimpleQueue
+from threading import Lock
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+Result = TypeVar("Result")
+Getter = Callable[[], int]
+Setter = Callable[[int], Any]
 
 
 def _available_cores() -> int:
@@ -45,128 +53,188 @@ def set_num_threads(count: int) -> None:
     _threads = count
 
 
-class _Helper(threading.Thread):
-    """A thread that sleeps until it is given work.
+# ------------------------------------------------------------------------------ loops
 
-    Two bare locks wake it in a few microseconds, where a pool's queue and futures take thirty:
-    a small layer's matrix product takes no longer than that.
-    """
 
-    def __init__(self) -> None:
-        super().__init__(name="tinygrad_fm", daemon=True)
-        self.work: Callable[[], None]
-        self.error: BaseException | None = None
-        self.begin, self.end = threading.Lock(), threading.Lock()
-        self.begin.acquire()
-        self.end.acquire()
-        self.start()
+class _Loop:
+    """The chunks of one `parallel_for` that nobody has begun, and who is at work on the others."""
 
-    def run(self) -> None:
-        while True:
-            self.begin.acquire()
+    def __init__(self, body: Callable[[int], Any], count: int) -> None:
+        self.body = body
+        self.todo = iter(range(count))  # the GIL makes next() on it atomic
+        self.at_work: list[Lock] = []  # one for each helper, which holds it while it works
+        self.errors: list[BaseException] = []
+
+    def help(self) -> None:
+        """Work until nothing is left to begin. (Too late, there is nothing, and no `body`.)"""
+        at_work = Lock()
+        with at_work:
+            self.at_work.append(at_work)  # before the first chunk is begun
             try:
-                self.work()
-            except BaseException as error:  # raised again in the thread that gave the work
-                self.error = error
-            del self.work  # an idle helper keeps no arrays alive
-            self.end.release()
+                for i in self.todo:
+                    self.body(i)
+            except BaseException as error:  # raised again in the thread that waits
+                self.errors.append(error)
+                self.cancel()
 
-    def give(self, work: Callable[[], None]) -> None:
-        self.work = work
-        self.begin.release()
+    def cancel(self) -> None:
+        """Let nobody begin another chunk."""
+        deque(self.todo, maxlen=0)
 
-    def wait(self) -> BaseException | None:
-        self.end.acquire()
-        error, self.error = self.error, None
-        return error
+
+def _serve(loops: SimpleQueue[_Loop]) -> None:
+    while True:
+        loops.get().help()
 
 
 class _Team:
-    """The helpers, and whether they are at work."""
+    """Helpers that sleep until a loop is in the queue; nobody has to know which are at work.
+
+    (The queue wakes one in a few microseconds, where a pool and its futures take thirty: a small
+    layer's matrix product takes no longer than that. Starting a `threading.Thread` is not safe from
+    an interrupt, and this is.)
+    """
 
     def __init__(self) -> None:
-        self.reset()
+        self.loops: SimpleQueue[_Loop] = SimpleQueue()
+        self.helpers: list[int] = []
 
-    def reset(self) -> None:
-        self.helpers: list[_Helper] = []
-        self.busy = threading.Lock()
-
-    def of(self, size: int) -> list[_Helper]:
-        while len(self.helpers) < size:
-            self.helpers.append(_Helper())
-        return self.helpers[:size]
-
-
-_team = _Team()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_team.reset)  # threads don't survive a fork
+    def call(self, loop: _Loop, count: int) -> None:
+        missing = count - len(self.helpers)
+        if missing > 0:
+            self.helpers.extend(map(start_new_thread, [_serve] * missing, repeat((self.loops,))))
+        for _ in range(count):
+            self.loops.put(loop)
 
 
 def parallel_for(body: Callable[[int], Any], count: int) -> None:
-    """Run body(0), …, body(count - 1), each on some thread; an exception is raised here."""
-    with one_blas_thread:
-        size = min(_threads, count) - 1
-        if size < 1 or not _team.busy.acquire(blocking=False):  # a loop within a loop
-            for i in range(count):
-                body(i)
-            return
-        todo = iter(range(count))  # the GIL makes next() on it atomic
+    """Run body(0), …, body(count - 1), each on some thread; an exception is raised here.
 
-        def work() -> None:
-            for i in todo:
-                body(i)
+    After an exception, Ctrl-C too, no chunk is begun any more, and those at work are waited for.
+    """
+    one_blas_thread(_run, body, count)
 
-        errors: list[BaseException | None] = []
+
+def _run(body: Callable[[int], Any], count: int) -> None:
+    helpers = min(_threads, count) - 1
+    if helpers < 1:
+        for i in range(count):
+            body(i)
+        return
+    loop, team = _Loop(body, count), _team
+    while True:
         try:
-            helpers = _team.of(size)
-            for helper in helpers:
-                helper.give(work)
-            try:
-                work()  # the calling thread works too
-            finally:
-                errors = [helper.wait() for helper in helpers]
-        finally:
-            _team.busy.release()
-        for error in errors:
-            if error is not None:
-                raise error
+            if helpers:
+                team.call(loop, helpers)
+            for i in loop.todo:
+                body(i)  # the calling thread works too
+            for at_work in loop.at_work:
+                with at_work:
+                    pass
+            break
+        except BaseException as error:
+            helpers = 0
+            loop.errors.insert(0, error)
+            loop.cancel()
+    del loop.body  # a helper that is about to sleep, or comes too late, keeps no arrays alive
+    if loop.errors:
+        raise loop.errors.pop(0)
 
 
 # ------------------------------------------------------------------------------ BLAS's own threads
 
 
-class OneBlasThread:
-    """`with one_blas_thread:` holds NumPy's BLAS at one thread, and leaves it as it was before.
+class _Blas:
+    """How many want NumPy's BLAS to have one thread, and how many each library had before."""
+
+    def __init__(self, before: Sequence[tuple[Setter, int]] = ()) -> None:
+        self.users = 0
+        self.single = False
+        self.before = before
+        self.lock = Lock()
+
+    def settle(self) -> None:
+        """Give BLAS the threads that `users` ask for. May be interrupted, and called again."""
+        with self.lock:
+            if not self.users:
+                self.single = False  # at once: a user that comes now sees that it has to wait
+                for set_threads, count in self.before:
+                    set_threads(count)
+                self.before = ()
+            elif not self.single:
+                self.before = self.before or [(put, get()) for get, put in _libraries()]
+                for set_threads, _ in self.before:
+                    set_threads(1)
+                self.single = True
+
+
+@cache
+def _libraries() -> list[tuple[Getter, Setter]]:
+    """How to get and set the number of threads of each BLAS that NumPy uses.
+
+    Looked up at the first use, which takes a few milliseconds, and in a thread that no interrupt
+    reaches: the search calls back from C, where one would be printed and lost.
+    """
+    found: SimpleQueue[list[tuple[Getter, Setter]]] = SimpleQueue()
+
+    def search() -> None:
+        blas = ThreadpoolController().select(user_api="blas").lib_controllers
+        blas = [library for library in blas if "numpy" in library.filepath] or blas
+        found.put([_functions(library) for library in blas])
+
+    start_new_thread(search, ())
+    return found.get()
+
+
+def _functions(library: Any) -> tuple[Getter, Setter]:
+    """OpenBLAS's own functions: threadpoolctl's do nothing in any thread but the first to call."""
+    if getattr(library, "threading_layer", None) == "pthreads":
+        for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
+            names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+            if all(hasattr(library.dynlib, name) for name in names):
+                return getattr(library.dynlib, names[0]), getattr(library.dynlib, names[1])
+    return library.get_num_threads, library.set_num_threads
+
+
+def one_blas_thread(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+    """Call a function with NumPy's BLAS held at one thread, and leave BLAS as it was before.
 
     Our own threads take the place of BLAS's: two levels of threads get in each other's way, and
     what BLAS adds up in which order may depend on how many it has.
+
+    (A function rather than a context, because Ctrl-C may keep `__exit__` from beginning. Here
+    nothing can come between counting and `try`, nor between the end of `try` and counting: Python
+    looks for an interrupt where a function begins, after a call, and where a loop goes round.)
     """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.depth = 0
-        self.before: list[int] = []
-
-    @cached_property
-    def libraries(self) -> list[Any]:
-        """Looked up at the first use, which takes a few milliseconds."""
-        blas = ThreadpoolController().select(user_api="blas").lib_controllers
-        return [library for library in blas if "numpy" in library.filepath] or blas
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.depth == 0:
-                self.before = [library.get_num_threads() for library in self.libraries]
-                for library in self.libraries:
-                    library.set_num_threads(1)
-            self.depth += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            self.depth -= 1
-            if self.depth == 0:
-                for library, count in zip(self.libraries, self.before, strict=True):
-                    library.set_num_threads(count)
+    blas = _blas
+    blas.users += 1
+    try:
+        if not blas.single:
+            blas.settle()
+        result = function(*arguments, **options)
+    finally:
+        blas.users -= 1
+        if not blas.users:
+            try:
+                blas.settle()
+            except BaseException:
+                blas.settle()
+                raise
+    return result
 
 
-one_blas_thread = OneBlasThread()
+# ------------------------------------------------------------------------------ forks
+
+
+_team, _blas = _Team(), _Blas()
+
+
+def _after_fork() -> None:
+    """Only the thread that forked is left: no helpers, and no other user of BLAS."""
+    global _team, _blas
+    _team, _blas = _Team(), _Blas(_blas.before)
+    _blas.settle()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

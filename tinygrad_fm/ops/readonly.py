@@ -13,17 +13,39 @@ it is, because NumPy could not make it writeable again.
 
 from __future__ import annotations
 
+import weakref
+from functools import partial
+
 import numpy as np
 
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.ops.memory import is_fresh
+from tinygrad_fm.ops.undo import Undo
 
-# By the id of the array that owns the memory: how often the memory is saved, that id, the owner,
-# then the arrays whose flag was changed. (Plain lists: this runs for nearly every operation.)
-_locks: dict[int, list] = {}
-CHANGED = 3  # where those begin
-# By the same id: where locked memory was written into. Mostly empty.
-writes: dict[int, list[str]] = {}
+
+class _Lock(Undo):
+    """One for each memory that is saved, shared by all who save it; with the last it goes.
+
+    Attributes:
+        entry: takes it out of `_locks`.
+        views: unlock the views of the memory; by then its owner is writeable again.
+        owner: of the memory.
+        flagged: whether the lock is what makes the memory read-only.
+        lines: where tensors have written into it since.
+    """
+
+    __slots__ = ("entry", "flagged", "lines", "owner", "views")
+    entry: Undo
+    views: list[Undo]
+    owner: np.ndarray
+    flagged: bool
+    lines: list[str]
+
+
+# By the id of the array that owns the memory, which a lock keeps alive.
+_locks: dict[int, weakref.ref[_Lock]] = {}
+# Not empty once a tensor has written into saved memory: only then has `backward` to look.
+writes: list[bool] = []
 
 
 class ReadOnly:
@@ -32,24 +54,22 @@ class ReadOnly:
     __slots__ = ("locks", "seen")
 
     def __init__(self, arrays: tuple[np.ndarray, ...]) -> None:
-        self.locks: list[list] = []
+        self.locks: list[_Lock] = []
         self.seen = 0  # writes before these arrays were saved, which do no harm
         for array in arrays:
-            owner = _owner(array)
-            key = id(owner)
-            lock = _locks.get(key)
-            if lock is not None:
-                lock[0] += 1
-                if writes:
-                    self.seen += len(writes.get(key, ()))
-            else:
-                lock = _locks[key] = [1, key, owner]
-                if owner.flags.writeable and is_fresh(owner):
-                    owner.setflags(write=False)  # (half the time of `flags.writeable = False`)
-                    lock.append(owner)
-            if array is not owner and array.flags.writeable and len(lock) > CHANGED:
+            base = array.base
+            owner = array if base is None or not isinstance(base, np.ndarray) else base
+            found = _locks.get(id(owner))
+            lock = None if found is None else found()
+            if lock is None:
+                lock = _lock(owner)
+            elif writes:
+                self.seen += len(lock.lines)
+            if array is not owner and lock.flagged and array.flags.writeable:
+                unlock, view = partial(array.setflags, write=True), Undo()
+                view.__del__ = unlock
+                lock.views.append(view)
                 array.setflags(write=False)
-                lock.append(array)
             self.locks.append(lock)
 
     def check(self, operation: str) -> None:
@@ -58,7 +78,7 @@ class ReadOnly:
         Raises:
             RuntimeError: naming the operation, and the file and line that wrote.
         """
-        lines = [line for lock in self.locks for line in writes.get(lock[1], ())]
+        lines = [line for lock in self.locks for line in lock.lines]
         if len(lines) > self.seen:
             raise RuntimeError(
                 f"backward of {operation} needs an array as it was in the forward pass, but it was "
@@ -69,24 +89,32 @@ class ReadOnly:
         """Pickled, it locks nothing: a copy has arrays of its own."""
         return ReadOnly, ((),)
 
-    def __del__(self) -> None:
-        for lock in self.locks:
-            lock[0] -= 1
-            if lock[0] == 0:
-                del _locks[lock[1]]
-                writes.pop(lock[1], None)
-                for array in lock[CHANGED:]:  # the owner first: a view follows its owner's flag
-                    array.setflags(write=True)
+
+def _lock(owner: np.ndarray) -> _Lock:
+    key = id(owner)
+    lock, entry = _Lock(), Undo()
+    lock.entry, lock.views, lock.owner, lock.lines = entry, [], owner, []
+    # Otherwise it is read-only for good, or another library's memory.
+    lock.flagged = owner.flags.writeable and is_fresh(owner)
+    unlock, forget = partial(owner.setflags, write=True), partial(_locks.pop, key, None)
+    ref = weakref.ref(lock)
+    found = _locks.setdefault(key, ref)()
+    if found is None:
+        _locks[key] = ref  # in the place of one that an interrupt kept from being armed
+    elif found is not lock:
+        return found  # another thread was first
+    entry.__del__ = forget
+    if lock.flagged:
+        lock.__del__ = unlock
+        owner.setflags(write=False)  # (half the time of `flags.writeable = False`)
+    return lock
 
 
 def note_write(array: np.ndarray) -> None:
     """To be called before a tensor writes into its array."""
-    if _locks and array.flags.writeable:
-        key = id(_owner(array))
-        if key in _locks:
-            writes.setdefault(key, []).append(user_line())
-
-
-def _owner(array: np.ndarray) -> np.ndarray:
     base = array.base
-    return array if base is None or not isinstance(base, np.ndarray) else base
+    found = _locks.get(id(base if isinstance(base, np.ndarray) else array))
+    lock = None if found is None else found()
+    if lock is not None and array.flags.writeable:
+        lock.lines.append(user_line())
+        writes[:] = [True]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 
 from tinygrad_fm.autograd import no_grad
 from tinygrad_fm.nn import Module
+from tinygrad_fm.ops.undo import Scope
 from tinygrad_fm.tensor import Tensor
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -67,16 +69,24 @@ class RunningMean:
         return Evaluation(self.loss_sum / self.images, self.correct / self.images)
 
 
-@contextmanager
-def eval_mode(model: Module) -> Iterator[None]:
+class eval_mode(Scope):
     """Evaluation mode inside the block; afterwards every submodule has the mode it had before."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+
+    def __init__(self, model: Module) -> None:
+        self.model = model
+        variables = [vars(module) for module in model.modules()]
+        before = [module.training for module in model.modules()]
+        # `any` goes through all of them in C, the first time it is called.
+        self.restore = partial(any, map(dict.__setitem__, variables, repeat("training"), before))
+
+    def __enter__(self) -> None:
+        self.model.eval()
+
+    def undo(self) -> Callable[[], object]:
+        return self.restore
+
+    def leave(self) -> None:
+        self.restore()
 
 
 def evaluate(model: Module, loader: Batches, loss_fn: LossFunction) -> Evaluation:
