@@ -102,7 +102,8 @@ def _with(node: ast.AST, **fields: object) -> str:
 def passes(tests: Sequence[str], root: Path, limit: float | None = None) -> bool:
     """Whether the tests pass, in a process of their own; one that takes too long does not."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(
         command, cwd=root, env=environment, start_new_session=True, **quiet

@@ -169,18 +169,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.mutate import main
 main(["shop/sums.py", "--tests", "tests"], pathlib.Path({str(project)!r}))
 """
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
+        env={**os.environ, "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
-    )
-    while not place.exists() or not place.read_text():
-        assert running.poll() is None
-        time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate()
+    ) as running:
+        while not (place.exists() and place.read_text()) and running.poll() is None:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate()
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert all_end([int(pid) for pid in place.read_text().split()])
     assert not list(temporary.iterdir())
