@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 BELONGS = {  # what has no mirror by name, or is tested elsewhere too
     "tinygrad_fm/__init__.py": ["tests/test_global_state.py"],
     "tinygrad_fm/__main__.py": ["tests/test_cli.py"],
+    "tinygrad_fm/callsite.py": ["tests/test_anomaly.py", "tests/test_autograd.py"],
     "tinygrad_fm/demo.py": ["tests/cli"],
     "tinygrad_fm/formatting.py": ["tests/test_tensor.py"],
     "tinygrad_fm/promotion.py": ["tests/test_tensor.py"],

@@ -201,7 +201,7 @@ main(["shop/sums.py", "--tests", "tests"], pathlib.Path({str(project)!r}))
         ("README.md", ["tests/test_docs.py"]),
         ("docs/api/nn.md", ["tests/test_docs.py"]),
         ("tests/ops/test_edges.py", ["tests/ops/test_edges.py"]),
-        ("tests/tiny_runs.py", ["tests/cli/test_commands.py", "tests/cli/test_train_command.py"]),
+        ("tests/torch_judge.py", ["tests/ops/test_edges.py", "tests/ops/test_properties.py"]),
         ("setup.cfg", []),
         ("tests/ops/test_that_was_removed.py", []),
     ],

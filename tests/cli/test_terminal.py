@@ -22,6 +22,7 @@ from tinygrad_fm.cli.predict import bars
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.report import format_table
 from tinygrad_fm.runs import begin, go_on
+from tinygrad_fm.runs.folder import OWN_SUM, SUMS, WITHOUT_SUMS
 
 # Clear the screen, name the window, another beginning of such orders (C1), back to the line's
 # beginning, a new line, right to left, and what is no text at all.
@@ -66,6 +67,7 @@ def evil(tmp_path_factory):
     saved = begin("mlp-1hidden", SETTINGS, out=folder)
     go_on(saved, progress=False)
     config = saved.config | {
+        "format": WITHOUT_SUMS,  # or the checksums would notice
         "classes": [f"{i}\x1b[2J\n<b>$^" for i in range(10)],
         "command": EVIL,
         "commit": EVIL,
@@ -73,6 +75,9 @@ def evil(tmp_path_factory):
         EVIL: EVIL,
     }
     (folder / "config.json").write_text(json.dumps(config))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    kept = {name: value for name, value in metrics.items() if name not in (SUMS, OWN_SUM)}
+    (folder / "metrics.json").write_text(json.dumps(kept))
     (folder / "lock").write_text(EVIL[:5])
     return folder
 
@@ -113,6 +118,8 @@ def test_names_of_weights_are_text_as_well(tmp_path, capsys):
     save_file({EVIL[:-2]: np.zeros(1, np.float32)}, tmp_path / "weights")
     assert r"\x1b[2J" in printed(capsys, "import", tmp_path / "weights", "mlp", "--out", tmp_path)
     run = saved_run(tmp_path, "mlp")
+    config = run.config | {"format": WITHOUT_SUMS}
+    (run.path / "config.json").write_text(json.dumps(config))
     save_file({EVIL[:-2]: np.zeros(1, np.float32)}, run.path / "model.safetensors")
     assert "do not fit" in printed(capsys, "export", run.path, "--to", "safetensors")
 

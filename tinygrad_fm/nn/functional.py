@@ -642,7 +642,8 @@ def _need_same_shape(what: str, input: Tensor, target: Tensor) -> None:
 
 def _difference(what: str, input: Tensor, target: Tensor) -> Tensor:
     _need_same_shape(what, input, target)
-    return input - target
+    a, b = pair(input, target)  # a mask beside floats becomes one of them
+    return a - b
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:
