@@ -35,11 +35,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         OSError: the disk is full, or may not be written to. What was at `path` is still there.
     """
     path = Path(path)
-    # A name has at most 255 bytes, and a character at most four of them.
-    partial = path.with_name(f"{path.name[:40]}.{secrets.token_hex(8)}{PARTIAL}")
+    partial = None
     try:
         _remove_abandoned(path.parent)
-        with _new_file(partial) as file:
+        partial, new_file = _new_file(path)
+        with new_file as file:
             file.write(content)
             file.flush()
             _wait_for_disk(file.fileno())
@@ -47,10 +47,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
                 file.close()
             os.replace(partial, path)
     except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink()
         # None where writing fills the disk; the partial file's name says nothing to anybody.
-        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+        if isinstance(error, OSError) and str(error.filename or PARTIAL).endswith(PARTIAL):
             error.filename = str(path)
         raise
     if os.name == "posix":  # elsewhere folders cannot be opened, and need not be
@@ -93,15 +94,20 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _new_file(partial: Path) -> BinaryIO:
-    """Make the file and hold its lock, which tells `_remove_abandoned` that it is in use."""
+def _new_file(path: Path) -> tuple[Path, BinaryIO]:
+    """Make a partial file and hold its lock, which tells `_remove_abandoned` that it is in use.
+
+    Each time it has another name: who is about to remove an old one does so by its name.
+    """
     while True:
+        # A name has at most 255 bytes, and a character at most four of them.
+        partial = path.with_name(f"{path.name[:40]}.{secrets.token_hex(8)}{PARTIAL}")
         file = open(partial, "xb")  # noqa: SIM115  # x: it fails where a file or a link is
         if fcntl is not None:
             with suppress(OSError):  # of a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
         if partial.exists():
-            return file
+            return partial, file
         file.close()  # removed before the lock was held
 
 
