@@ -24,9 +24,11 @@ STEPS = 50
 # Where the recipe's own rate teaches nothing in 50 small batches, or makes of rounding errors
 # differences that can be seen.
 RATES = {"cnn-3conv": 1e-3, "cnn-5conv": 5e-4, "resnet": 5e-3}
-# Fifty steps of nine blocks would take a minute; three have every kind of block. The gradients of
-# all nine are compared as well.
-SIZES = {"resnet": {"channels": (8, 16, 32), "blocks": 1}}
+# Fifty steps of these would take long; the gradients are compared at their own widths as well.
+SIZES = {
+    "cnn-5conv": {"channels": (16, 32, 64)},
+    "resnet": {"channels": (8, 16, 32), "blocks": 1},  # every kind of block
+}
 BATCH = 12  # not a multiple of 8: the last chunk of a blocked operation is smaller
 
 
