@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks`, `… summary FILE…`, `… profile MODEL`."""
+"""The command line: `python -m benchmarks`, `… summary FILE…`, `… against COMMIT`, `… profile`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.against import against
 from benchmarks.chart import plot_ratios
 from benchmarks.summary import TITLES, describe, lines, tables, warning
 from tinygrad_fm import get_num_threads
 from tinygrad_fm.cli import prepare_streams
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.profiling import profile_recipe
+from tinygrad_fm.report.table import format_table
 from tinygrad_fm.runs.files import write_json
 
 # What works on images; measured are the models of the project's three parts, if none is named.
@@ -52,6 +54,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     command.add_argument("--chart", type=Path, metavar="FILE", help="draw the ratios")
     command.set_defaults(action=summary)
+
+    command = commands.add_parser("against", help="this working tree and an older commit, in turns")
+    command.add_argument("commit", metavar="COMMIT")
+    command.add_argument("--models", nargs="+", choices=MODELS, default=PARTS, metavar="MODEL")
+    command.add_argument("--batch-sizes", nargs="+", type=int, default=[64, 256])
+    command.add_argument("--repeats", type=int, default=20, help="turns of each (20)")
+    command.add_argument("--quick", action="store_true", help="to see that everything runs")
+    command.set_defaults(action=compare)
 
     command = commands.add_parser("profile", help="a model's cost, operation by operation")
     command.add_argument("model", choices=RECIPES, metavar="MODEL", help=", ".join(RECIPES))
@@ -99,6 +109,14 @@ def show(runs: list, chart: Path | None, markdown: bool = False) -> None:
     print("\n\n".join(filter(None, parts)))
     if chart:  # without single operations: there are too many of them
         plot_ratios([line for line in found if line.section != "operation"], chart)
+
+
+def compare(options: argparse.Namespace) -> int:
+    sizes, models = tuple(options.batch_sizes), tuple(options.models)
+    found = list(against(options.commit, models, sizes, options.repeats, options.quick))
+    formats = {"new ms": ".3f", "old ms": ".3f", "new ÷ old": ".3f", "of fastest": ".3f"}
+    print(format_table(found, formats))
+    return 0
 
 
 def profile(options: argparse.Namespace) -> int:
