@@ -20,7 +20,7 @@ from benchmarks.settings import Job, Row, Settings
 from benchmarks.sides import CHANNELS_LAST, Call, in_layout, threads
 from benchmarks.timing import compared
 from tinygrad_fm import Tensor
-from tinygrad_fm.profiler import Direction, profile
+from tinygrad_fm.autograd.profiler import Direction, profile
 
 
 class Case(NamedTuple):

@@ -15,8 +15,9 @@ BELONGS = {  # what has no mirror by name, or is tested elsewhere too
     "tinygrad_fm/__main__.py": ["tests/test_cli.py"],
     "tinygrad_fm/callsite.py": ["tests/test_anomaly.py", "tests/test_autograd.py"],
     "tinygrad_fm/demo.py": ["tests/cli"],
+    "tinygrad_fm/func.py": ["tests/autograd"],
     "tinygrad_fm/formatting.py": ["tests/test_tensor.py"],
-    "tinygrad_fm/promotion.py": ["tests/test_tensor.py"],
+    "tinygrad_fm/autograd/promotion.py": ["tests/test_tensor.py"],
     "tinygrad_fm/nn/functional.py": ["tests/nn", "tests/ops"],
     "tinygrad_fm/nn/fusion.py": ["tests/nn", "tests/ops"],
 }

@@ -207,7 +207,7 @@ OTHER_WRITERS = {
     "report/style.py": "into memory",
 }
 READS = re.compile(
-    r"read_text|read_bytes|(?<![\w.])open\(|\.open\(|np\.(load|fromfile)|pickle|eval\("
+    r"read_text|read_bytes|(?<![\w.])open\(|\.open\(|np\.(load|fromfile)|pickle\.|eval\("
 )
 OTHER_READERS = {
     "files.py": "this is the way",

@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_fm as tg
 from tinygrad_fm import nn
-from tinygrad_fm.graph import draw, to_dot
+from tinygrad_fm.autograd.graph import draw, to_dot
 
 
 def test_dot_of_a_small_graph() -> None:

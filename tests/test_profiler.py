@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_fm import Tensor, autograd, einsum, nn, no_grad
 from tinygrad_fm.autograd import AnomalyError, detect_anomaly
-from tinygrad_fm.profiler import OperationCost, Profile, profile
+from tinygrad_fm.autograd.profiler import OperationCost, Profile, profile
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.profiling import profile_recipe
 

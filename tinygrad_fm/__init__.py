@@ -1,6 +1,6 @@
 """tinygrad_fm: PyTorch's habits on NumPy alone."""
 
-from tinygrad_fm import data, nn, ops, optim
+from tinygrad_fm import data, func, nn, ops, optim
 from tinygrad_fm.autograd import (
     AnomalyError,
     detect_anomaly,
@@ -8,7 +8,9 @@ from tinygrad_fm.autograd import (
     is_grad_enabled,
     no_grad,
 )
-from tinygrad_fm.checking import gradcheck
+from tinygrad_fm.autograd.profiler import profile
+from tinygrad_fm.autograd.tensor import Tensor, apply
+from tinygrad_fm.checking import gradcheck, gradgradcheck
 from tinygrad_fm.creation import (
     arange,
     cat,
@@ -35,9 +37,7 @@ from tinygrad_fm.creation import (
 )
 from tinygrad_fm.creation import bool_ as bool
 from tinygrad_fm.ops.parallel import get_num_threads, set_num_threads
-from tinygrad_fm.profiler import profile
 from tinygrad_fm.random import manual_seed
-from tinygrad_fm.tensor import Tensor, apply
 
 __version__ = "0.1.0"
 

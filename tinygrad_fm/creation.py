@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_fm import ops
-from tinygrad_fm.promotion import result_type
+from tinygrad_fm.autograd.promotion import result_type
+from tinygrad_fm.autograd.tensor import Tensor, apply, as_array, as_shape, as_tensor, pair
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor, apply, as_array, as_shape, as_tensor, pair
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 uint8, int32, int64, bool_ = (np.dtype(name) for name in ("uint8", "int32", "int64", "bool"))
@@ -157,10 +157,10 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     Raises:
         TypeError: if condition is no mask (bool, or bytes of 0 and 1).
     """
-    mask = as_tensor(condition).data
+    mask = as_tensor(condition)
     if mask.dtype not in (bool_, uint8):
         raise TypeError(f"where needs a mask, got {mask.dtype}; use condition.bool()")
-    return apply(ops.Where, *pair(input, other), condition=mask.astype(bool))
+    return apply(ops.Where, mask.bool(), *pair(input, other))
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:

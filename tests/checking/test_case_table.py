@@ -2,6 +2,7 @@
 
 import inspect
 
+import numpy as np
 import pytest
 
 import tinygrad_fm
@@ -24,8 +25,34 @@ def test_every_operation_is_run_by_a_case():
 
     with autograd.running(watch):
         for case in CASES:
-            case.run(tinygrad_fm, *map(Tensor, case.draw()))
+            pairs = zip(case.draw(), case.inputs, strict=True)
+            tensors = [Tensor(array, source.differentiable) for array, source in pairs]
+            y = case.run(tinygrad_fm, *tensors)
+            wanted = [t for t in tensors if t.requires_grad]
+            first = autograd.grad(
+                y, wanted, tinygrad_fm.ones_like(y).requires_grad_(), create_graph=True,
+                materialize_grads=True,
+            )  # fmt: skip
+            second = [g for g in first if g.requires_grad]
+            sum((g.float() * g.float()).sum() for g in second).backward(create_graph=True)
     assert set(ops.OPERATIONS) - used == set()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_arrays_are_inputs_and_options_are_static(case):
+    def watch(node, method, arguments, options):
+        hash(tuple(options.items()))  # no array, list or dictionary is hashable
+        assert not [v for v in options.values() if isinstance(v, np.random.Generator)]
+        return method(*arguments, **options)
+
+    arrays = case.draw()
+    tensors = [
+        Tensor(a, requires_grad=source.differentiable)
+        for a, source in zip(arrays, case.inputs, strict=True)
+    ]
+    with autograd.running(watch):
+        y = case.run(tinygrad_fm, *tensors)
+        y.backward(Tensor(np.ones_like(y.data)))
 
 
 def test_every_function_of_nn_functional_has_a_case():
@@ -54,7 +81,8 @@ def test_every_differentiable_method_of_tensor_has_a_case():
         for name, f in inspect.getmembers(Tensor, inspect.isfunction)
         if not name.startswith("_") and not name.endswith("_")
     }
-    about_the_tensor = {"backward", "detach", "retain_grad", "accumulate_grad"}
+    about_the_tensor = {"backward", "detach", "retain_grad", "accumulate_grad", "at"}
+    about_the_tensor |= {"apply_function", "register_hook"}
     about_the_tensor |= {"size", "dim", "numel", "item", "tolist", "numpy", "long", "bool", "cpu"}
     no_derivative = {"argmax", "argmin", "all", "any", "eq", "ne", "lt", "le", "gt", "ge"}
     assert methods - NAMES == about_the_tensor | no_derivative
@@ -69,7 +97,7 @@ def test_every_module_level_function_has_a_case():
     makers = {"tensor", "from_numpy", "zeros", "ones", "full", "zeros_like", "ones_like", "eye"}
     makers |= {"arange", "rand", "randn", "randint", "randperm", "manual_seed"}
     switches = {"no_grad", "enable_grad", "is_grad_enabled", "detect_anomaly"}
-    tools = {"gradcheck", "apply", "profile", "set_num_threads", "get_num_threads"}
+    tools = {"gradcheck", "gradgradcheck", "apply", "profile", "set_num_threads", "get_num_threads"}
     assert functions - NAMES <= makers | switches | tools
 
 

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from tinygrad_fm import ops
@@ -21,12 +22,15 @@ def test_the_table_lists_each_name_once_in_80_columns(few_cases, capsys):
     assert table.print_table()
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 79
-    assert [line.split()[0] for line in lines[3:-3]] == [
+    assert [line.split()[0] for line in lines[4:-3]] == [
         "to", "relu", "nn.Linear", "dropout", "l1_loss",
     ]  # fmt: skip
     assert f"5 operations, layers and losses, {len(FEW)} cases: all right" in lines
     random = sum(case.random for case in FEW)
-    assert f"{len(FEW) - random} cases compared with PyTorch in float64 and float32" in lines
+    assert (
+        f"{len(FEW) - random} cases compared with PyTorch, the first order in float64 and float32"
+        in lines
+    )
 
 
 def test_a_broken_derivative_is_reported_and_the_verdict_is_false(few_cases, capsys, monkeypatch):
@@ -36,6 +40,24 @@ def test_a_broken_derivative_is_reported_and_the_verdict_is_false(few_cases, cap
     assert "FAILED relu: d(output" in out
     assert "FAILED relu: differs from PyTorch float64" in out
     assert "FAILURES" in out
+
+
+def test_a_broken_second_derivative_is_reported(few_cases, capsys, monkeypatch):
+    """On arrays, hence in first order, the tanh beneath is right."""
+    right = ops.ReLU.backward
+    monkeypatch.setattr(
+        ops.ReLU,
+        "backward",
+        lambda node, grad: right(node, grad) * (1 if isinstance(grad, np.ndarray) else 2),
+    )
+    assert not table.print_table()
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line for line in lines if "FAILED relu" in line]
+    assert "second order: d(output" in failed[0]
+    assert "differs from PyTorch in second order" in failed[1]
+    (row,) = (line.split() for line in lines if line.startswith("relu "))
+    assert row[2:6] != row[6:]
+    assert [float(error) > 0.1 for error in row[6:]] == [True, True]
 
 
 def test_a_crash_is_reported_and_the_other_rows_are_still_printed(few_cases, capsys, monkeypatch):

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tinygrad_fm import ops
+from tinygrad_fm import Tensor, apply, gradcheck, gradgradcheck, ops
 from tinygrad_fm.checking.cases import CASES
 from tinygrad_fm.checking.run import check_case
+from tinygrad_fm.ops.shape import filled, two_steps
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -81,20 +82,21 @@ def without_stride(node, g, right):
     return right(node, g)
 
 
+def without_stride_cropped(node, g, right):
+    dx, *rest = without_stride(node, g, right)
+    height, width = node.saved[0].shape[2:]
+    return dx[..., :height, :width], *rest
+
+
 def without_dilation(node, g, right):
     node.geometry = node.geometry._replace(dilation=(1, 1))
     return right(node, g)
 
 
-def assign_index(node, g, right):
+def assign(node, g, right):
     dx = np.zeros(node.shape)
-    dx[node.view][node.picks] = g
-    return dx
-
-
-def assign_gather(node, g, right):
-    dx = np.zeros(node.shape)
-    dx[node.places] = g
+    view, picks = two_steps(filled(node.index, node.saved))
+    dx[view][picks] = g
     return dx
 
 
@@ -127,6 +129,11 @@ MUTANTS = [
            lambda n, g, f: (f(n, g)[0], g * n.saved[2]), "pow"),
     Mutant("neg: sign", ops.Neg, result(negate), "neg"),
     Mutant("exp: slope 1", ops.Exp, lambda n, g, f: g, "exp"),
+    Mutant("expm1: slope y", ops.Expm1, lambda n, g, f: g * n.saved[0], "expm1"),
+    Mutant("log1p: slope of the logarithm", ops.Log1p, lambda n, g, f: g / n.saved[0], "log1p"),
+    Mutant("sin: sign", ops.Sin, result(negate), "sin"),
+    Mutant("cos: sign", ops.Cos, result(negate), "cos"),
+    Mutant("erf: factor forgotten", ops.Erf, lambda n, g, f: g * np.exp(-(n.saved[0] ** 2)), "erf"),
     Mutant("log: times x", ops.Log, lambda n, g, f: g * n.saved[0], "log"),
     Mutant("sqrt: no ½", ops.Sqrt, result(lambda d: 2 * d), "sqrt"),
     Mutant("abs: no sign", ops.Abs, lambda n, g, f: g, "abs"),
@@ -148,7 +155,7 @@ MUTANTS = [
            lambda n, g, f: g * sigmoid(n.saved[0]), "silu"),
     Mutant("softplus: β forgotten", ops.Softplus,
            lambda n, g, f: g * sigmoid(n.saved[0]), "softplus β 2, threshold 3"),
-    Mutant("where: branches swapped", ops.Where, lambda n, g, f: f(n, g)[::-1], "where"),
+    Mutant("where: branches swapped", ops.Where, lambda n, g, f: (None, *f(n, g)[:0:-1]), "where"),
     Mutant("clone: lost", ops.Clone, result(lambda d: 0 * d), "clone"),
     # reductions
     Mutant("sum: mean", ops.Sum, result(lambda d: d / d.size), "sum"),
@@ -178,9 +185,10 @@ MUTANTS = [
            "expand"),
     Mutant("cat: pieces shifted", ops.Cat, upstream(shift), "cat"),
     Mutant("pad: off by one", ops.Pad, upstream(shift), "pad"),
-    Mutant("index: assigned, not added", ops.Index, assign_index,
-           "index a list naming a place twice"),
-    Mutant("gather: assigned, not added", ops.Gather, assign_gather, "gather"),
+    Mutant("index: assigned, not added", ops.Index, assign, "index a list naming a place twice"),
+    Mutant("index: assigned, not added, in gather", ops.Index, assign, "gather"),
+    Mutant("index: the written places keep their gradient", ops.Overwrite,
+           lambda n, g, f: (g, f(n, g)[1]), "index written into"),
     # products
     Mutant("matmul: b for bᵀ", ops.Matmul,
            lambda n, g, f: (g @ n.saved[1], f(n, g)[1]), "matmul square"),
@@ -224,7 +232,7 @@ MUTANTS = [
            only(1, lambda d: np.roll(d, 2, axis=0)), "conv2d depthwise"),
     Mutant("conv_transpose2d: kernel upside down", ops.ConvTranspose2d,
            only(1, lambda d: d[..., ::-1, :]), "conv_transpose2d"),
-    Mutant("conv_transpose2d: stride ignored", ops.ConvTranspose2d, without_stride,
+    Mutant("conv_transpose2d: stride ignored", ops.ConvTranspose2d, without_stride_cropped,
            "conv_transpose2d stride 2"),
     Mutant("conv_transpose2d: groups in another order", ops.ConvTranspose2d,
            only(0, lambda d: np.roll(d, 2, axis=1)), "conv_transpose2d groups 2"),
@@ -264,7 +272,7 @@ MUTANTS = [
     Mutant("batch_norm: γ a mean", ops.BatchNorm, only(1, lambda d: d / 12),
            "batch_norm of images"),
     Mutant("layer_norm: γ forgotten", ops.LayerNorm,
-           lambda n, g, f: (f(n, g / n.saved[2])[0], *f(n, g)[1:]), "layer_norm"),
+           lambda n, g, f: (f(n, g / n.saved[1])[0], *f(n, g)[1:]), "layer_norm"),
     Mutant("layer_norm: sign of β", ops.LayerNorm, only(2, negate), "layer_norm"),
     Mutant("dropout: scale forgotten", ops.Dropout, result(lambda d: 0.7 * d), "dropout 0.3"),
     Mutant("dropout: mask forgotten", ops.Dropout, lambda n, g, f: g / 0.75, "dropout ¼"),
@@ -297,6 +305,258 @@ MUTANTS = [
 ]  # fmt: skip
 
 
+# ------------------------------------------------------------------------------ second order
+#
+# These are right on arrays: the first derivative passes, and only the second is wrong. (The others
+# are first derivatives of operations that stand in a backward alone.)
+
+
+def on_tensors(change):
+    """Broken only where the backward is recorded."""
+
+    def mutate(node, g, right):
+        return change(node, g, right) if isinstance(g, Tensor) else right(node, g)
+
+    mutate.second_only = True
+    return mutate
+
+
+def detached(*places):
+    """What was saved at these places comes back as a constant: the terms through it are dropped."""
+
+    def change(node, g, right):
+        node.saved = tuple(s.detach() if i in places else s for i, s in enumerate(node.saved))
+        return right(node, g)
+
+    return on_tensors(change)
+
+
+def twice(change):
+    """The gradients changed where they are recorded."""
+    return on_tensors(result(change))
+
+
+def reverse_slope(d):
+    """The same values, the negative derivative."""
+    return 2 * d.detach() - d
+
+
+def saved_swapped(node, g, right):
+    node.saved = node.saved[::-1]
+    return right(node, g)
+
+
+SECOND = [
+    # elementwise: a term dropped
+    Mutant("mul: a is a constant", ops.Mul, detached(0), "mul"),
+    Mutant("mul: b is a constant", ops.Mul, detached(1), "mul both broadcast"),
+    Mutant("div: a is a constant", ops.Div, detached(0), "div"),
+    Mutant("div: b is a constant", ops.Div, detached(1), "div"),
+    Mutant("pow: a is a constant", ops.Pow, detached(0), "pow cube"),
+    Mutant("pow: b is a constant", ops.Pow, detached(1), "pow"),
+    Mutant("pow: y is a constant", ops.Pow, detached(2), "pow a number to it"),
+    Mutant("exp: y is a constant", ops.Exp, detached(0), "exp"),
+    Mutant("expm1: y is a constant", ops.Expm1, detached(0), "expm1"),
+    Mutant("log: x is a constant", ops.Log, detached(0), "log"),
+    Mutant("log1p: x is a constant", ops.Log1p, detached(0), "log1p"),
+    Mutant("sqrt: y is a constant", ops.Sqrt, detached(0), "sqrt"),
+    Mutant("sin: x is a constant", ops.Sin, detached(0), "sin"),
+    Mutant("cos: x is a constant", ops.Cos, detached(0), "cos"),
+    Mutant("erf: x is a constant", ops.Erf, detached(0), "erf"),
+    Mutant("tanh: y is a constant", ops.Tanh, detached(0), "tanh"),
+    Mutant("sigmoid: y is a constant", ops.Sigmoid, detached(0), "sigmoid"),
+    Mutant("elu: y is a constant", ops.ELU, detached(1), "elu α 1.7"),
+    Mutant("gelu: x is a constant", ops.GELU, detached(0), "gelu"),
+    Mutant("gelu tanh: x is a constant", ops.GELUTanh, detached(0), "gelu tanh"),
+    Mutant("silu: x is a constant", ops.SiLU, detached(0), "silu"),
+    Mutant("softplus: x is a constant", ops.Softplus, detached(0), "softplus"),
+    # elementwise: a sign flipped, a factor, an input swapped
+    Mutant("sin: sign of the second", ops.Sin, twice(reverse_slope), "sin"),
+    Mutant("gelu: sign of the second", ops.GELU, twice(reverse_slope), "gelu"),
+    Mutant("mul: each factor for its own gradient", ops.Mul, on_tensors(saved_swapped), "mul"),
+    Mutant("add: one copy instead of their sum", ops.Add,
+           on_tensors(lambda n, g, f: (g, g[0])), "add a row to a matrix"),
+    Mutant("sub: sign lost", ops.Sub, on_tensors(only(1, negate)), "sub"),
+    Mutant("neg: sign lost", ops.Neg, twice(negate), "neg"),
+    Mutant("abs: no sign", ops.Abs, on_tensors(lambda n, g, f: g), "abs"),
+    Mutant("relu: no mask", ops.ReLU, on_tensors(lambda n, g, f: g), "relu"),
+    Mutant("leaky_relu: flat below 0", ops.LeakyReLU,
+           on_tensors(lambda n, g, f: g * n.saved[0]), "leaky_relu"),
+    Mutant("clamp: no mask", ops.Clamp, on_tensors(lambda n, g, f: g), "clamp both sides"),
+    Mutant("where: branches swapped", ops.Where,
+           on_tensors(lambda n, g, f: (None, *f(n, g)[:0:-1])), "where"),
+    Mutant("clone: twice", ops.Clone, twice(lambda d: d * 2), "clone"),
+    Mutant("maximum: the other wins", ops.Maximum,
+           lambda n, g, f: f(n, g)[::-1], "binary_cross_entropy sum"),
+    # reductions
+    Mutant("sum: mean", ops.Sum, twice(lambda d: d / d.numel()), "sum"),
+    Mutant("mean: no 1/n", ops.Mean, twice(lambda d: d * 4), "mean one axis"),
+    Mutant("var: x is a constant", ops.Var, detached(0), "var"),
+    Mutant("var: the mean is a constant", ops.Var,
+           on_tensors(lambda n, g, f: 2 * g / n.freedom
+                      * (n.saved[0] - n.saved[0].detach().mean())), "var"),
+    Mutant("amax: the others win", ops.Extremum,
+           twice(lambda d: d.sum(1, keepdim=True) - d), "amax"),
+    Mutant("logsumexp: y is a constant", ops.LogSumExp, detached(1), "logsumexp"),
+    Mutant("cumsum: not turned round", ops.CumSum,
+           on_tensors(lambda n, g, f: g.cumsum(1)), "cumsum"),
+    Mutant("softmax: y is a constant", ops.Softmax, detached(0), "softmax"),
+    Mutant("log_softmax: y is a constant", ops.LogSoftmax, detached(0), "log_softmax"),
+    # shapes
+    Mutant("reshape: shifted", ops.Reshape, twice(lambda d: d.flip(0)), "reshape"),
+    Mutant("permute: shifted", ops.Permute, twice(lambda d: d.flip(0)), "permute"),
+    Mutant("expand: first of the copies", ops.Expand,
+           on_tensors(lambda n, g, f: g[:1, :, :1].squeeze(0)), "expand"),
+    Mutant("cat: pieces turned round", ops.Cat, on_tensors(lambda n, g, f: f(n, g.flip(0))), "cat"),
+    Mutant("pad: turned round", ops.Pad, twice(lambda d: d.flip(0)), "pad"),
+    Mutant("index: sign", ops.Index, twice(negate), "index slices"),
+    Mutant("scatter: sign", ops.Scatter, result(negate), "index slices"),
+    Mutant("scatter: doubled", ops.Scatter, result(lambda d: d * 2), "gather"),
+    Mutant("overwrite: the written places keep theirs", ops.Overwrite,
+           on_tensors(lambda n, g, f: (g, f(n, g)[1])), "index written into"),
+    # products
+    Mutant("matmul: a is a constant", ops.Matmul, detached(0), "matmul square"),
+    Mutant("matmul: b is a constant", ops.Matmul, detached(1), "matmul two vectors"),
+    Mutant("matmul: factors swapped", ops.Matmul, on_tensors(saved_swapped), "matmul square"),
+    Mutant("linear: x is a constant", ops.Linear, detached(0), "linear"),
+    Mutant("linear: W is a constant", ops.Linear, detached(1), "linear"),
+    Mutant("einsum: one operand is a constant", ops.Einsum, detached(1), "einsum … broadcasting"),
+    # layers
+    Mutant("conv2d: x is a constant", ops.Conv2d, detached(0), "conv2d"),
+    Mutant("conv2d: W is a constant", ops.Conv2d, detached(1), "conv2d stride 2"),
+    Mutant("conv2d 3×3: x is a constant", ops.Conv3x3, detached(0), "conv2d padding 1"),
+    Mutant("conv2d 3×3: W is a constant", ops.Conv3x3, detached(1), "conv2d padding 1"),
+    Mutant("conv_transpose2d: x is a constant", ops.ConvTranspose2d, detached(0),
+           "conv_transpose2d"),
+    Mutant("conv2d's weight: sign of the image's", ops.Conv2dWeight, only(0, negate), "conv2d"),
+    Mutant("conv2d's weight: gradient's with H and W swapped", ops.Conv2dWeight,
+           only(1, swap_sides), "conv2d no bias"),
+    Mutant("max_unpool2d: the neighbour is read", ops.MaxUnpool2d, result(shift), "max_pool2d 2×2"),
+    Mutant("average_unpool2d: halved", ops.AverageUnpool2d, result(halve), "avg_pool2d 2×2"),
+    Mutant("std: y is a constant", ops.Std, detached(1), "std"),
+    Mutant("remainder: sign of the divisor's", ops.Remainder, on_tensors(only(1, negate)), "remainder"),
+    Mutant("dropout: scale forgotten", ops.Dropout, twice(lambda d: 0.7 * d), "dropout 0.3"),
+    # losses
+    Mutant("binary_cross_entropy: x is a constant", ops.BCELoss, detached(0),
+           "binary_cross_entropy none"),
+    Mutant("binary_cross_entropy: target is a constant", ops.BCELoss, detached(1),
+           "binary_cross_entropy none"),
+    Mutant("…_with_logits: x is a constant", ops.BCEWithLogits, detached(0),
+           "binary_cross_entropy_with_logits pos_weight sum"),
+    Mutant("smooth_l1_loss: d is a constant", ops.SmoothL1, detached(0),
+           "smooth_l1_loss β 0.3 sum"),
+    Mutant("kl_div: target is a constant", ops.KLDiv, detached(1), "kl_div none"),
+]  # fmt: skip
+
+
+def frozen_softmax(right):
+    """Log-probabilities whose derivative is that of the scores alone."""
+    return lambda x, *rest, **options: x - x.detach() + right(x.detach(), *rest, **options)
+
+
+def other_eps(right):
+    return lambda x, *affine, dims, eps: right(x, *affine, dims=dims, eps=eps + 1e-3)
+
+
+def doubled(right):
+    return lambda *inputs, **options: 2 * right(*inputs, **options)
+
+
+TWINS = [
+    ("cross_entropy: doubled", ops.CrossEntropy, doubled, "cross_entropy sum"),
+    ("nll_loss: doubled", ops.NLLLoss, doubled, "nll_loss mean"),
+    ("layer_norm: another ε", ops.LayerNorm, other_eps, "layer_norm"),
+    ("layer_norm: derivative of x alone", ops.LayerNorm, frozen_softmax, "layer_norm"),
+    ("prod: doubled", ops.Prod, doubled, "prod"),
+]
+
+
+@pytest.mark.parametrize("mutant", SECOND, ids=lambda m: m.what)
+def test_a_broken_second_derivative_is_caught(mutant, monkeypatch):
+    case = BY_NAME[mutant.case]
+    assert check_case(case, check=gradgradcheck).ok, "the unbroken one must pass"
+    right = mutant.operation.backward
+    wrong = lambda node, g: mutant.mutate(node, g, right)  # noqa: E731
+    monkeypatch.setattr(mutant.operation, "backward", wrong)
+    if hasattr(mutant.mutate, "second_only"):
+        assert check_case(case).ok, "on arrays it is right"
+    assert not check_case(case, raise_exception=False, check=gradgradcheck).ok
+
+
+@pytest.mark.parametrize(("what", "operation", "change", "name"), TWINS, ids=[t[0] for t in TWINS])
+def test_a_wrong_twin_is_caught(what, operation, change, name, monkeypatch):
+    case = BY_NAME[name]
+    assert check_case(case, check=gradgradcheck).ok, "the unbroken one must pass"
+    monkeypatch.setattr(operation, "twin", staticmethod(change(operation.twin)))
+    assert check_case(case).ok
+    assert not check_case(case, raise_exception=False, check=gradgradcheck).ok
+
+
+DOUBLED = {
+    ops.MaxPool2d: "max_pool2d 3×3, overlapping",
+    ops.AveragePool2d: "avg_pool2d padding counts",
+    ops.BatchNorm: "batch_norm of images",
+    ops.ConvReLUPool: "nn.Sequential conv, ReLU, pool",
+    ops.ConvNormReLUPool: "nn.Sequential conv, norm, ReLU, pool",
+}
+
+
+@pytest.mark.parametrize("operation", DOUBLED, ids=lambda operation: operation.__name__)
+def test_a_doubled_second_derivative_of_a_layer_is_caught(operation, monkeypatch):
+    """By whichever way the operation has: its backward on tensors, or its twin."""
+    case = BY_NAME[DOUBLED[operation]]
+    assert check_case(case, check=gradgradcheck).ok, "the unbroken one must pass"
+    right = operation.backward
+    if operation.twin is None:
+        wrong = twice(lambda d: d * 2)
+        monkeypatch.setattr(operation, "backward", lambda node, g: wrong(node, g, right))
+    else:
+        monkeypatch.setattr(operation, "twin", staticmethod(doubled(operation.twin)))
+    assert check_case(case).ok
+    assert not check_case(case, raise_exception=False, check=gradgradcheck).ok
+
+
+def test_there_are_second_order_mutants_of_every_operation():
+    broken = {m.operation for m in SECOND} | {operation for _, operation, _, _ in TWINS}
+    # (PyTorch judges Cast; Winners is run backward in third order only)
+    assert set(ops.OPERATIONS) - broken - set(DOUBLED) == {ops.Cast, ops.Winners}
+
+
+class SavesItsSlope(ops.Function):
+    """tanh, whose slope is computed in forward: right to first order, and then a constant."""
+
+    def forward(self, x):
+        y = np.tanh(x)
+        self.save_for_backward(1 - y * y)
+        return y
+
+    def backward(self, grad):
+        return grad * self.saved[0]
+
+
+class KeepsItsSlope(SavesItsSlope):
+    """As an attribute."""
+
+    def forward(self, x):
+        y = np.tanh(x)
+        self.slope = 1 - y * y
+        return y
+
+    def backward(self, grad):
+        return grad * self.slope
+
+
+@pytest.mark.parametrize("operation", [SavesItsSlope, KeepsItsSlope])
+def test_an_operation_that_keeps_an_intermediate_value_has_no_second_derivative(operation):
+    x = np.array([0.3, -1.0])
+    assert gradcheck(lambda x: apply(operation, x), x)
+    with pytest.raises(RuntimeError, match=f"{operation.__name__} can be differentiated only once"):
+        gradgradcheck(lambda x: apply(operation, x), x)
+
+
+# ------------------------------------------------------------------------------ first order
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.what)
 def test_a_broken_derivative_is_caught(mutant, monkeypatch):
     case = BY_NAME[mutant.case]
@@ -311,5 +571,8 @@ def test_a_broken_derivative_is_caught(mutant, monkeypatch):
 
 def test_there_are_mutants_of_every_operation():
     rounding_only = {ops.Cast}  # it has no numerical derivative; PyTorch judges it
-    assert {mutant.operation for mutant in MUTANTS} == set(ops.OPERATIONS) - rounding_only
+    in_backward_only = {ops.Maximum, ops.Scatter, ops.Conv2dWeight, ops.MaxUnpool2d, ops.Winners}
+    in_backward_only.add(ops.AverageUnpool2d)  # they have second-order mutants
+    broken = {mutant.operation for mutant in MUTANTS}
+    assert broken == set(ops.OPERATIONS) - rounding_only - in_backward_only
     assert len(MUTANTS) >= 40

@@ -17,13 +17,13 @@ import pytest
 import tiny_runs
 
 from tinygrad_fm import data
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.cli import explain, main, parser
 from tinygrad_fm.cli.runs import confusion_table
 from tinygrad_fm.data.catalog import CLOTHES
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.summary import summarize
 from tinygrad_fm.runs import begin, go_on
-from tinygrad_fm.tensor import Tensor
 
 ROOT = Path(tiny_runs.__file__).parents[1]
 COMMANDS = sorted(

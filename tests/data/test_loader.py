@@ -7,6 +7,7 @@ import traceback
 import numpy as np
 import pytest
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data import (
     ArrayDataset,
     Compose,
@@ -16,7 +17,6 @@ from tinygrad_fm.data import (
     ToFloat,
 )
 from tinygrad_fm.random import default_generator, manual_seed
-from tinygrad_fm.tensor import Tensor
 
 SIZE = 23
 AUGMENT = Compose([RandomHorizontalFlip(), ToFloat(), RandomErasing(value="random")])

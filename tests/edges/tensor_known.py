@@ -152,17 +152,10 @@ EXPONENTS = "gradients of `5 % x`, `True ** x` and `x ** mask`"
 known(EXPONENTS, ACCEPTED, "* % x of float* or True ?? x of float*", "{scalar} {op} x")
 known(EXPONENTS, ACCEPTED, "* of float* bool *", "x {op} y | x.pow(y)")
 
-INPLACE = "in place (`add_`, `mul_`, `copy_`, …)"
-known(INPLACE, RAISED, "* of *float*", """
-x.detach().copy_(x * 2) | x.detach().copy_(x[:1]) | x.detach().copy_(x.double())
-x.detach().fill_(x.sum()) | x.detach().add_(x.double()) | x.detach().add_(x[:1])
-x[:1].detach().add_(x) | x.detach().add_(x, alpha=2) | x.detach().sub_(x, alpha=0.5)
-setitem(x.detach(), x > 0, x[x > 0]) | setitem(x.detach(), ..., x[:1])
-setitem(x.detach(), slice(0, 1), x.double()[:1]) | x.detach().add_(y) | x.detach().mul_(y)
-x.detach().div_(y) | x.detach().sub_(y) | x.detach().copy_(y) | setitem(x.detach(), ..., y)
-""")
-
 known("`mask.add_(mask, alpha=2)`", RAISED, "* of bool *", "x.detach().add_(x, alpha=2)")
+
+INTO = "`integers[...] = y` of a number y that requires a gradient"
+known(INTO, ACCEPTED, "* of * float?? number", "setitem(x.detach(), ..., y)")
 
 OVERLAP = "in place with an overlapping view, as in `x.add_(x[:1])`"
 known(OVERLAP, ACCEPTED, "*", """

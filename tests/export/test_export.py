@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from saved_runs import saved_run
 
 from tinygrad_fm import nn, no_grad
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.catalog import CLOTHES
 from tinygrad_fm.export import FORMATS, ExportError, export
 from tinygrad_fm.export.onnx_graph import Graph
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.reference.models import BUILDERS
 from tinygrad_fm.runs import RunError, classify
-from tinygrad_fm.tensor import Tensor
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 

@@ -10,9 +10,9 @@ import torch
 from torch.optim import lr_scheduler as torch_lr
 
 from tinygrad_fm import optim
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import Parameter
 from tinygrad_fm.optim import lr_scheduler as our_lr
-from tinygrad_fm.tensor import Tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of:UserWarning")
 

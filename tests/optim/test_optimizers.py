@@ -11,8 +11,8 @@ import torch
 
 import tinygrad_fm as tg
 from tinygrad_fm import no_grad, optim
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import Parameter
-from tinygrad_fm.tensor import Tensor
 
 SHAPES = [(6, 5), (5,), (), (3, 2, 2, 2)]
 OPTIONS = {

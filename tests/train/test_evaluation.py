@@ -7,11 +7,11 @@ import pytest
 
 from tinygrad_fm import nn
 from tinygrad_fm.autograd import is_grad_enabled
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.dataset import ArrayDataset
 from tinygrad_fm.data.loader import DataLoader
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.random import manual_seed
-from tinygrad_fm.tensor import Tensor
 from tinygrad_fm.train.evaluation import evaluate, predict
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_fm import nn
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.dataset import ArrayDataset
 from tinygrad_fm.data.loader import DataLoader
 from tinygrad_fm.nn import functional as F
@@ -18,7 +19,6 @@ from tinygrad_fm.nn.utils import clip_grad_norm_
 from tinygrad_fm.optim import SGD, AdamW
 from tinygrad_fm.optim.lr_scheduler import ExponentialLR, OneCycleLR, ReduceLROnPlateau
 from tinygrad_fm.random import manual_seed
-from tinygrad_fm.tensor import Tensor
 from tinygrad_fm.train import EarlyStopping, NonFiniteLossError, Training, evaluate, fit
 
 

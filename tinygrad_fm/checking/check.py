@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.checking.slopes import Slope, by_complex_step, by_differences
 from tinygrad_fm.checking.subject import Subject
 from tinygrad_fm.nn import Module
-from tinygrad_fm.tensor import Tensor
 
 METHODS = ("auto", "complex", "difference")
 TOLERANCE = {"complex step": 1e-9, "differences": 1e-6}

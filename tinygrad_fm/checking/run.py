@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import tinygrad_fm
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.checking.cases import Case
 from tinygrad_fm.checking.check import GradcheckReport, gradcheck
-from tinygrad_fm.tensor import Tensor
 
 
 class Result(NamedTuple):
@@ -34,6 +35,30 @@ def run_case(case: Case, arrays: list[np.ndarray], upstream: np.ndarray) -> Resu
     return Result(y.data, gradients)
 
 
+def second_gradients(
+    lib: Any, case: Case, arrays: list[np.ndarray], upstream: np.ndarray
+) -> list[np.ndarray]:
+    """∂⟨w, ∂⟨upstream, output⟩/∂(inputs)⟩/∂(each input, and upstream) in `lib`, w being random.
+
+    `lib` is tinygrad_fm or torch.
+    """
+    tensors = [
+        lib.from_numpy(a).requires_grad_(source.differentiable)
+        for a, source in zip(arrays, case.inputs, strict=True)
+    ]
+    wanted = [t for t in tensors if t.requires_grad]
+    y = case.run(lib, *tensors)
+    g = lib.from_numpy(upstream).to(y.dtype).requires_grad_()
+    first = lib.autograd.grad(y, wanted, g, create_graph=True, materialize_grads=True)
+    generator = np.random.default_rng(2)
+    weights = [lib.from_numpy(generator.standard_normal(d.shape)).to(d.dtype) for d in first]
+    total = sum((w * d).sum() for w, d in zip(weights, first, strict=True))
+    if not total.requires_grad:  # of a constant
+        return [np.zeros(t.shape) for t in (*wanted, g)]
+    second = lib.autograd.grad(total, [*wanted, g], materialize_grads=True)
+    return [(d + 0).numpy() for d in second]  # (PyTorch has zeros that are no arrays)
+
+
 def random_upstream(case: Case, arrays: list[np.ndarray]) -> np.ndarray:
     """An array like the case's output, for `run_case`."""
     with tinygrad_fm.no_grad():
@@ -41,8 +66,10 @@ def random_upstream(case: Case, arrays: list[np.ndarray]) -> np.ndarray:
     return np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
 
 
-def check_case(case: Case, raise_exception: bool = True) -> GradcheckReport:
-    """`gradcheck` of a case, on the inputs that want a gradient."""
+def check_case(
+    case: Case, raise_exception: bool = True, check: Callable[..., GradcheckReport] = gradcheck
+) -> GradcheckReport:
+    """`gradcheck` (or `gradgradcheck`) of a case, on the inputs that want a gradient."""
     arrays = case.draw()
     wanted = [i for i, source in enumerate(case.inputs) if source.differentiable]
 
@@ -52,4 +79,4 @@ def check_case(case: Case, raise_exception: bool = True) -> GradcheckReport:
             everything[i] = tensor
         return case.run(tinygrad_fm, *everything)
 
-    return gradcheck(fn, [arrays[i] for i in wanted], raise_exception=raise_exception)
+    return check(fn, [arrays[i] for i in wanted], raise_exception=raise_exception)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd import no_grad
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import Module
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor
 
 Arrays = dict[str, np.ndarray]
 

@@ -1,17 +1,25 @@
-"""The printed table: the worst error of every operation, layer and loss."""
+"""The printed table: the worst error of every operation, layer and loss, to second order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
+from typing import NamedTuple
 
 from tinygrad_fm.checking.cases import CASES, Case
 from tinygrad_fm.checking.check import GradcheckReport
 from tinygrad_fm.checking.run import check_case
+from tinygrad_fm.checking.second import gradgradcheck
 
+HEAD = f"""\
+Worst relative error of outputs and derivatives beside a complex step or
+differences, and PyTorch; of second derivatives beside either, and PyTorch
+{"":37}{"first order":^28}{"second order":>14}
+{"":32}{"cases":>5}{"step":>7}{"diff.":>7}{"f64":>7}{"f32":>7}{"steps":>7}{"f64":>7}"""
 NAMES = list(dict.fromkeys(case.of for case in CASES))
-TorchError = Callable[[Case, str], float]
+TorchError = Callable[[Case], float | None]
 
 
 @dataclass
@@ -24,6 +32,8 @@ class Row:
     rough: float | None = None
     float64: float | None = None
     float32: float | None = None
+    second: float | None = None
+    second_torch: float | None = None
     derivatives: int = 0
     compared: int = 0
     failures: list[str] = field(default_factory=list)
@@ -34,16 +44,24 @@ class Row:
 
 def run_all(cases: Iterable[Case] = CASES) -> Iterator[Row]:
     """Check every case, against PyTorch too where it is installed; one row for each name."""
-    torch_error, tolerance = pytorch()
+    judges = pytorch()
     for name, group in groupby(sorted(cases, key=order), key=lambda case: case.of):
         row = Row(name)
         for case in group:
             row.cases += 1
             try:
                 if case.numeric:
-                    add_report(row, case, check_case(case, raise_exception=False))
-                if torch_error is not None and not case.random:
-                    add_comparison(row, case, torch_error, tolerance)
+                    report = check_case(case, raise_exception=False)
+                    judge = "rough" if "differences" in report.methods else "exact"
+                    add_report(row, case, report, judge)
+                if not case.random:
+                    row.compared += bool(judges)
+                    add_comparison(row, case, judges[:2])
+                if case.numeric:
+                    twice = check_case(case, raise_exception=False, check=gradgradcheck)
+                    add_report(row, case, twice, "second")
+                if not case.random:
+                    add_comparison(row, case, judges[2:])
             except Exception as error:  # whatever it is, the other rows are still wanted
                 row.failures.append(f"{case.name}: {type(error).__name__}: {error}")
         yield row
@@ -54,35 +72,52 @@ def order(case: Case) -> int:
     return NAMES.index(case.of)
 
 
-def add_report(row: Row, case: Case, report: GradcheckReport) -> None:
+def add_report(row: Row, case: Case, report: GradcheckReport, judge: str) -> None:
     row.derivatives += report.derivatives
-    row.worsen("rough" if "differences" in report.methods else "exact", report.worst_error)
-    row.failures += [f"{case.name}: {failure}" for failure in report.failures[:1]]
+    row.worsen(judge, report.worst_error)
+    order = "second order: " * (judge == "second")
+    row.failures += [f"{case.name}: {order}{failure}" for failure in report.failures[:1]]
 
 
-def add_comparison(row: Row, case: Case, torch_error: TorchError, limits: dict[str, float]) -> None:
-    row.compared += 1
-    for dtype, limit in limits.items():
-        error = torch_error(case, dtype)
-        row.worsen(dtype, error)
+class Judge(NamedTuple):
+    """PyTorch in one dtype and order."""
+
+    column: str
+    label: str
+    error: TorchError
+    limit: float
+
+
+def add_comparison(row: Row, case: Case, judges: Iterable[Judge]) -> None:
+    for column, label, torch_error, limit in judges:
+        error = torch_error(case)
+        if error is None:  # PyTorch has no such derivative
+            continue
+        row.worsen(column, error)
         if error > limit:
-            row.failures.append(f"{case.name}: differs from PyTorch {dtype} by {error:.2g}")
+            row.failures.append(f"{case.name}: differs from PyTorch {label} by {error:.2g}")
 
 
-def pytorch() -> tuple[TorchError | None, dict[str, float]]:
-    """The comparison with PyTorch and its tolerances, or None where it is not installed."""
+def pytorch() -> list[Judge]:
+    """The comparisons with PyTorch: first order in two dtypes, second in one; [] without it."""
     try:
-        from tinygrad_fm.reference.operations import TOLERANCE, torch_error
+        from tinygrad_fm.reference.operations import (
+            SECOND_TOLERANCE,
+            TOLERANCE,
+            torch_error,
+            torch_second_error,
+        )
     except ImportError:
-        return None, {}
-    return torch_error, TOLERANCE
+        return []
+    first = [Judge(d, d, partial(torch_error, dtype=d), limit) for d, limit in TOLERANCE.items()]
+    second = partial(torch_second_error, dtype="float64")
+    limit = SECOND_TOLERANCE["float64"]
+    return [*first, Judge("second_torch", "in second order", second, limit)]
 
 
 def print_table() -> bool:
     """Print a row for each operation, layer and loss as it is checked; True if all are right."""
-    print("Worst relative error of outputs and gradients")
-    print(f"{'':33}{'cases':>6}{'complex':>10}{'differ-':>10}{'PyTorch':>10}{'PyTorch':>10}")
-    print(f"{'':39}{'step':>10}{'ences':>10}{'float64':>10}{'float32':>10}")
+    print(HEAD)
     rows = []
     for row in run_all():
         rows.append(row)
@@ -94,11 +129,9 @@ def print_table() -> bool:
 
 
 def line(row: Row) -> str:
-    exact, rough, double, single = (
-        "-" if error is None else f"{error:.1e}" if error else "0"
-        for error in (row.exact, row.rough, row.float64, row.float32)
-    )
-    return f"{row.name:<33}{row.cases:>6}{exact:>10}{rough:>10}{double:>10}{single:>10}"
+    errors = (row.exact, row.rough, row.float64, row.float32, row.second, row.second_torch)
+    shown = ["-" if error is None else f"{error:.0e}" if error else "0" for error in errors]
+    return f"{row.name:<32}{row.cases:>5}" + "".join(f"{error:>7}" for error in shown)
 
 
 def summary(rows: list[Row]) -> str:
@@ -112,7 +145,7 @@ def summary(rows: list[Row]) -> str:
         f"{len(rows)} operations, layers and losses, {cases} cases: "
         f"{f'{failed} FAILURES' if failed else 'all right'}",
         f"{derivatives} derivatives checked against complex step or differences",
-        f"{compared} cases compared with PyTorch in float64 and float32"
+        f"{compared} cases compared with PyTorch, the first order in float64 and float32"
         if compared
         else "PyTorch is not installed: not compared with it (pip install tinygrad-fm[reference])",
     ]

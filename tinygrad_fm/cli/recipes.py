@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.autograd.graph import SUFFIXES, draw
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.cli.command import CommandError, add_command, add_threads, positive
 from tinygrad_fm.formatting import printable
-from tinygrad_fm.graph import SUFFIXES, draw
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES, Recipe
 from tinygrad_fm.recipes.profiling import profile_recipe
 from tinygrad_fm.recipes.summary import Layer, summarize
 from tinygrad_fm.report import format_table
-from tinygrad_fm.tensor import Tensor
 
 DATA_SETS = (
     {

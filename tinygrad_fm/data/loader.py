@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.dataset import Dataset
 from tinygrad_fm.data.transforms import ToFloat, Transform
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor
 
 Batch = tuple[np.ndarray, np.ndarray]
 

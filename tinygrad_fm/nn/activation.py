@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn.module import Module
-from tinygrad_fm.tensor import Tensor
 
 Size = int | tuple[int, int]
 

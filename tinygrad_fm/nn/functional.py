@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm import ops
+from tinygrad_fm.autograd.mode import is_grad_enabled
+from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, pair
 from tinygrad_fm.ops.conv import PLAIN, Geometry
-from tinygrad_fm.ops.pool import Window, adaptive_spans, averaging_spans
+from tinygrad_fm.ops.dropout import keep_mask
+from tinygrad_fm.ops.pool import Window
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor, apply, as_tensor, pair
 
 Size = int | tuple[int, int]
 
@@ -96,7 +98,8 @@ def dropout(
     if not training or p == 0:
         return input
     input._need_float("dropout")
-    return apply(ops.Dropout, input, p=p, generator=generator or default_generator())
+    mask = keep_mask(input.data, p, generator or default_generator())
+    return apply(ops.Dropout, input, Tensor(mask), p=p)
 
 
 # -------------------------------------------------------------------------------- layers
@@ -246,8 +249,7 @@ def avg_pool2d(
     if input.dtype != np.int64:
         input._need_float("avg_pool2d")
     window = _window("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
-    spans, areas = averaging_spans(input.shape[2:], window, count_include_pad)
-    return apply(ops.AveragePool2d, input, spans=spans, areas=areas)
+    return apply(ops.AveragePool2d, input, window=window, count_include_pad=count_include_pad)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None]) -> Tensor:
@@ -267,8 +269,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int 
         raise ValueError(f"adaptive_avg_pool2d's output_size is one size or two, got {output_size}")
     wanted = [n if w is None else w for w, n in zip(wanted, input.shape[2:], strict=False)]
     size = _pair("output_size", wanted, 0)
-    spans, areas = adaptive_spans(input.shape[2:], size)
-    return apply(ops.AveragePool2d, input, spans=spans, areas=areas)
+    return apply(ops.AveragePool2d, input, output_size=size)
 
 
 def batch_norm(
@@ -294,15 +295,13 @@ def batch_norm(
     """
     if input.ndim < 2:
         raise ValueError(f"batch_norm expects (N, C) or (N, C, …), got {input.shape}")
-    running = None
-    if running_mean is not None and running_var is not None:
-        running = (running_mean.data, running_var.data)
-    if not training and running is None:
+    estimates = _given(running_mean, running_var)
+    estimates = estimates if len(estimates) == 2 else []
+    if not training and not estimates:
         raise ValueError("batch_norm in evaluation needs running_mean and running_var; got None")
     what = f"every parameter of batch_norm for input {input.shape}"
     _need_shape(what, input.shape[1:2], weight, bias, running_mean, running_var)
     tensors = _same_dtype("batch_norm", input, *_affine(input.shape[1:2], weight, bias))
-    estimates = _given(running_mean, running_var)
     _same_dtype("batch_norm", *estimates, Tensor(input.data.real))
     input._need_float("batch_norm")
     if training and input.numel() == input.shape[1]:
@@ -310,9 +309,10 @@ def batch_norm(
             f"batch_norm in training needs more than one value per channel, got {input.shape}; "
             "use a larger batch or model.eval()"
         )
-    return apply(
-        ops.BatchNorm, *tensors, running=running, training=training, momentum=momentum, eps=eps
-    )
+    if not training and is_grad_enabled():  # copies: what is saved is locked, and they have to move
+        estimates = [Tensor(estimate.data.copy()) for estimate in estimates]
+    how = {"affine": len(tensors) > 1, "training": training, "momentum": momentum, "eps": eps}
+    return apply(ops.BatchNorm, *tensors, *estimates, **how)
 
 
 def layer_norm(
@@ -496,7 +496,7 @@ def binary_cross_entropy_with_logits(
     for what, factor in (("weight", weight), ("pos_weight", pos_weight)):
         _need_broadcast(f"binary_cross_entropy_with_logits' {what}", factor, x.shape)
     positive = Tensor(np.ones((), x.dtype)) if pos_weight is None else pos_weight.to(x.dtype)
-    loss = apply(ops.BCEWithLogits, x, t, positive=positive.data)
+    loss = apply(ops.BCEWithLogits, x, t, positive)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
@@ -690,11 +690,12 @@ def _classification(
         )
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"weight has one number per class, ({classes},), got {weight.shape}")
+    weights = [Tensor(w.data.astype(input.data.real.dtype)) for w in _given(weight)]
     return apply(
         operation,
         input,
-        target=target.data,
-        weight=None if weight is None else weight.data.astype(input.data.real.dtype),
+        target,
+        *weights,
         ignore_index=ignore_index,
         label_smoothing=label_smoothing,
         reduction=reduction,

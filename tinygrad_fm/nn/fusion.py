@@ -14,9 +14,9 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.autograd import is_grad_enabled
+from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor
 from tinygrad_fm.nn.activation import MaxPool2d, ReLU
 from tinygrad_fm.nn.layers import BatchNorm2d, Conv2d
-from tinygrad_fm.tensor import Tensor, apply, as_tensor
 
 
 def conv_block(layers: Sequence[Any], x: Tensor) -> tuple[Tensor, int] | None:
@@ -55,20 +55,13 @@ def conv_block(layers: Sequence[Any], x: Tensor) -> tuple[Tensor, int] | None:
 
 def _normalised(conv: Conv2d, norm: BatchNorm2d, x: Tensor) -> Tensor:
     """In training: by the batch's own mean and variance."""
-    running = None
-    momentum = norm.next_momentum()
-    if norm.running_mean is not None:
-        running = (norm.running_mean.data, norm.running_var.data)
-    bias = [] if conv.bias is None else [conv.bias]
+    given = (conv.bias, norm.running_mean, norm.running_var)
     return apply(
         ops.ConvNormReLUPool,
-        x,
-        conv.weight,
-        norm.weight,
-        norm.bias,
-        *bias,
-        running=running,
-        momentum=momentum,
+        *(x, conv.weight, norm.weight, norm.bias),
+        *(t for t in given if t is not None),
+        bias=conv.bias is not None,
+        momentum=norm.next_momentum(),
         eps=norm.eps,
     )
 

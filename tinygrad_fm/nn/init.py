@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor
 
 _Generator = np.random.Generator | None
 

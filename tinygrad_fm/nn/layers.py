@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn import init
 from tinygrad_fm.nn.module import Module, Parameter
-from tinygrad_fm.tensor import Tensor
 
 Size = int | tuple[int, int]
 

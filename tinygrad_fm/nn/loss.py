@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn.module import Module
-from tinygrad_fm.tensor import Tensor
 
 
 class _Loss(Module):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinygrad_fm.tensor import Tensor, as_array
+from tinygrad_fm.autograd.tensor import RemovableHandle, Tensor, as_array
 
 StateDict = OrderedDict[str, np.ndarray]
 
@@ -21,17 +21,6 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
-
-
-class RemovableHandle:
-    """What registering a hook returns; `remove()` takes the hook off again."""
-
-    def __init__(self, hooks: dict[object, Callable], key: object) -> None:
-        self.hooks, self.key = hooks, key
-
-    def remove(self) -> None:
-        """Take the hook off; a second time does nothing."""
-        self.hooks.pop(self.key, None)
 
 
 class Module:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn.module import Module
-from tinygrad_fm.tensor import Tensor
 
 
 class _Pruned(Module):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_fm.tensor import Tensor
+from tinygrad_fm.autograd.tensor import Tensor
 
 
 def clip_grad_norm_(

@@ -5,7 +5,7 @@ class in its family's file, name it here, call it from `Tensor` or `nn.functiona
 case in `checking/cases`.
 """
 
-from tinygrad_fm.ops.conv import Conv2d, ConvTranspose2d
+from tinygrad_fm.ops.conv import Conv2d, Conv2dWeight, ConvTranspose2d
 from tinygrad_fm.ops.conv3x3 import Conv3x3
 from tinygrad_fm.ops.conv_block import ConvNormReLUPool, ConvReLUPool
 from tinygrad_fm.ops.dropout import Dropout
@@ -18,12 +18,17 @@ from tinygrad_fm.ops.elementwise import (
     Cast,
     Clamp,
     Clone,
+    Cos,
     Div,
+    Erf,
     Exp,
+    Expm1,
     FloorDiv,
     GELUTanh,
     LeakyReLU,
     Log,
+    Log1p,
+    Maximum,
     Mul,
     Neg,
     Pow,
@@ -31,6 +36,7 @@ from tinygrad_fm.ops.elementwise import (
     Remainder,
     Sigmoid,
     SiLU,
+    Sin,
     Softplus,
     Sqrt,
     Sub,
@@ -41,23 +47,31 @@ from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.loss import BCELoss, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss, SmoothL1
 from tinygrad_fm.ops.matmul import Linear, Matmul
 from tinygrad_fm.ops.norm import BatchNorm, LayerNorm
-from tinygrad_fm.ops.pool import AveragePool2d, MaxPool2d
+from tinygrad_fm.ops.pool import (
+    AveragePool2d,
+    AverageUnpool2d,
+    MaxPool2d,
+    MaxUnpool2d,
+    Winners,
+)
 from tinygrad_fm.ops.reduce import CumSum, Extremum, LogSumExp, Mean, Prod, Std, Sum, Var
-from tinygrad_fm.ops.shape import Cat, Expand, Gather, Index, Pad, Permute, Reshape
+from tinygrad_fm.ops.shape import Cat, Expand, Index, Overwrite, Pad, Permute, Reshape, Scatter
 from tinygrad_fm.ops.softmax import LogSoftmax, Softmax
 
 OPERATIONS: tuple[type[Function], ...] = (
     # elementwise
-    Add, Sub, Mul, Div, Remainder, Pow, Neg, Exp, Log, Sqrt, Abs, Clamp, Tanh, Where,
-    Cast, Clone, Sigmoid, ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU, Softplus,
+    Add, Sub, Mul, Div, Remainder, Pow, Neg, Exp, Expm1, Log, Log1p, Sqrt, Abs, Maximum, Clamp,
+    Where, Cast, Clone, Sin, Cos, Tanh, Erf,
+    Sigmoid, ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU, Softplus,
     # reductions
     Sum, Mean, Var, Std, Prod, Extremum, LogSumExp, CumSum, Softmax, LogSoftmax,
     # shape
-    Reshape, Permute, Expand, Cat, Pad, Index, Gather,
+    Reshape, Permute, Expand, Cat, Pad, Index, Scatter, Overwrite,
     # products
     Matmul, Linear, Einsum,
     # layers
-    Conv2d, ConvTranspose2d, MaxPool2d, AveragePool2d, BatchNorm, LayerNorm, Dropout,
+    Conv2d, ConvTranspose2d, Conv2dWeight, MaxPool2d, MaxUnpool2d, Winners, AveragePool2d,
+    AverageUnpool2d, BatchNorm, LayerNorm, Dropout,
     Conv3x3, ConvReLUPool, ConvNormReLUPool,
     # losses
     NLLLoss, CrossEntropy, BCELoss, BCEWithLogits, SmoothL1, KLDiv,

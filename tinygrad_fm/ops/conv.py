@@ -5,17 +5,17 @@ them is channels-last: a patch is then a few contiguous runs, its rows lie in th
 matrix product wants them, and the product comes out in the layout that the next layer reads.
 
 Convolution is linear in the image and in the weight, so three maps and their adjoints are all
-there is; both operations below are put together from the same three functions:
+there is. Each is an operation, and their derivatives are the other two, to any order:
 
-    correlate         (x, w) -> y      conv2d's forward,  conv_transpose2d's ∂L/∂x
-    spread            (g, w) -> ∂L/∂x  conv2d's ∂L/∂x,    conv_transpose2d's forward
-    correlate_weight  (x, g) -> ∂L/∂w  both
+    Conv2d            (x, w) -> y      by `correlate`
+    ConvTranspose2d   (g, w) -> ∂L/∂x  by `spread`
+    Conv2dWeight      (x, g) -> ∂L/∂w  by `correlate_weight`
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -50,14 +50,15 @@ PLAIN = Geometry(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)  # fo
 class Conv2d(Function):
     """y[n, o, i, j] = b[o] + Σ_{c, k, l} w[o, c, k, l] · x[n, c, i·s + k·d - p, j·s + l·d - p].
 
-    Shapes: x (N, C, H, W), w (O, C/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves x and w.
+    Shapes: x (N, C, H, W), w (O, C/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves each
+    factor for the other's gradient.
     """
 
     def forward(
         self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray, geometry: Geometry
     ) -> np.ndarray:
-        self.geometry = geometry
-        self.save_for_backward(x, weight)
+        self.geometry, self.size, self.kernel = geometry, x.shape[2:], weight.shape[2:]
+        self.save_factors(x, weight)
         y = correlate(x, weight, geometry, geometry.output_size(x.shape[2:], weight.shape[2:]))
         if bias:
             y += bias[0][:, None, None]
@@ -66,9 +67,10 @@ class Conv2d(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
+        how = {"geometry": self.geometry}
         return (
-            spread(grad, weight, x.shape, self.geometry) if need_x else None,
-            correlate_weight(x, grad, weight.shape, self.geometry) if need_weight else None,
+            ConvTranspose2d.of(grad, weight, **how, output_size=self.size) if need_x else None,
+            Conv2dWeight.of(x, grad, **how, kernel=self.kernel) if need_weight else None,
             *bias_gradient(grad, need_bias),
         )
 
@@ -76,7 +78,8 @@ class Conv2d(Function):
 class ConvTranspose2d(Function):
     """The adjoint of `Conv2d` in x: every input pixel adds its copy of the kernel to the output.
 
-    Shapes: x (N, C, H, W), w (C, O/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves x and w.
+    Shapes: x (N, C, H, W), w (C, O/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves each
+    factor for the other's gradient.
     """
 
     def forward(
@@ -87,8 +90,8 @@ class ConvTranspose2d(Function):
         geometry: Geometry,
         output_size: Pair,
     ) -> np.ndarray:
-        self.geometry = geometry
-        self.save_for_backward(x, weight)
+        self.geometry, self.size, self.kernel = geometry, x.shape[2:], weight.shape[2:]
+        self.save_factors(x, weight)
         channels = weight.shape[1] * geometry.groups
         y = spread(x, weight, (len(x), channels, *output_size), geometry)
         if bias:
@@ -98,11 +101,42 @@ class ConvTranspose2d(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
+        how = {"geometry": self.geometry}
         return (
-            correlate(grad, weight, self.geometry, x.shape[2:]) if need_x else None,
-            correlate_weight(grad, x, weight.shape, self.geometry) if need_weight else None,
+            conv_of_size(grad, weight, self.geometry, self.size) if need_x else None,
+            Conv2dWeight.of(grad, x, **how, kernel=self.kernel) if need_weight else None,
             *bias_gradient(grad, need_bias),
         )
+
+
+class Conv2dWeight(Function):
+    """∂⟨g, conv2d(x, w)⟩/∂w, a map that is linear in x and in g as well. Saves each for the other.
+
+    Shapes: x (N, C, H, W), g (N, O, OH, OW) → (O, C/groups, KH, KW).
+    """
+
+    def forward(
+        self, x: np.ndarray, grad: np.ndarray, geometry: Geometry, kernel: Pair
+    ) -> np.ndarray:
+        self.geometry, self.sizes = geometry, (x.shape[2:], grad.shape[2:])
+        self.save_factors(x, grad)
+        shape = (grad.shape[1], x.shape[1] // geometry.groups, *kernel)
+        return correlate_weight(x, grad, shape, geometry)
+
+    def backward(self, upstream: np.ndarray) -> Gradients:
+        x, grad = self.saved
+        need_x, need_grad = self.needs_input_grad
+        how, sizes = {"geometry": self.geometry}, self.sizes
+        return (
+            ConvTranspose2d.of(grad, upstream, **how, output_size=sizes[0]) if need_x else None,
+            conv_of_size(x, upstream, self.geometry, sizes[1]) if need_grad else None,
+        )
+
+
+def conv_of_size(x: Any, weight: Any, geometry: Geometry, size: tuple[int, ...]) -> Any:
+    """`Conv2d` cut to a size: `output_padding` may have left room for one more position."""
+    y = Conv2d.of(x, weight, geometry=geometry)
+    return y if y.shape[2:] == size else y[:, :, : size[0], : size[1]]
 
 
 def bias_gradient(grad: np.ndarray, needed: list[bool]) -> tuple[np.ndarray | None, ...]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_fm.ops import winograd
-from tinygrad_fm.ops.conv import bias_gradient
-from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.conv import PLAIN, Conv2d, bias_gradient
+from tinygrad_fm.ops.function import Gradients
 from tinygrad_fm.ops.layout import as_hwnc, chunks_of
 from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
@@ -134,15 +134,18 @@ def convolution(x: np.ndarray, weight: np.ndarray, need_x: bool) -> Winograd3x3 
     return Patches3x3(x, weight) if few else Winograd3x3(x, weight)
 
 
-class Conv3x3(Function):
+class Conv3x3(Conv2d):
     """`Conv2d` for kernel 3×3, stride 1, padding 1, dilation 1 and one group.
 
-    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, H, W). Saves x and w. The readable twin
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, H, W). The readable twin
     is `conv2d_reference`.
     """
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x, weight)
+    def forward(  # type: ignore[override]
+        self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray
+    ) -> np.ndarray:
+        self.geometry, self.size, self.kernel = PLAIN, x.shape[2:], weight.shape[2:]
+        self.save_factors(x, weight)
         conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
         chunks = chunks_of(len(x))
         n, _, h, w = x.shape
@@ -162,6 +165,8 @@ class Conv3x3(Function):
         return out.transpose(2, 3, 0, 1)
 
     def backward(self, grad: np.ndarray) -> Gradients:
+        if not isinstance(grad, np.ndarray):
+            return super().backward(grad)
         conv, chunks = self.conv, chunks_of(len(grad))
         hwnc = as_hwnc(grad)
         conv.start_backward(len(chunks))

@@ -13,16 +13,20 @@ The readable twin of each is what it replaces: the same layers one after another
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_fm.ops.channels import channel_sums
-from tinygrad_fm.ops.conv import PLAIN, correlate
+from tinygrad_fm.ops.conv import PLAIN, Conv2d, correlate
 from tinygrad_fm.ops.conv3x3 import convolution
+from tinygrad_fm.ops.elementwise import ReLU
 from tinygrad_fm.ops.function import Function, Gradients, select
 from tinygrad_fm.ops.layout import as_hwnc, chunks_of
 from tinygrad_fm.ops.memory import empty, scratch
-from tinygrad_fm.ops.norm import far_from_zero, moments, move
+from tinygrad_fm.ops.norm import BatchNorm, far_from_zero, moments, move
 from tinygrad_fm.ops.parallel import parallel_for
+from tinygrad_fm.ops.pool import MaxPool2d, Window
 
 
 class _Block(Function):
@@ -73,8 +77,8 @@ class _Block(Function):
 class ConvReLUPool(_Block):
     """y = max pool₂(relu(conv(x, w) + b)), computed as relu(max pool₂(conv(x, w)) + b).
 
-    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Saves x, w, y and the
-    winners of the pool.
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Saves all inputs, y
+    and the winners of the pool.
     """
 
     def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
@@ -95,8 +99,13 @@ class ConvReLUPool(_Block):
 
         parallel_for(body, len(self.chunks))
         y = self.out.transpose(2, 3, 0, 1)
-        self.save_for_backward(x, weight, y)
+        self.save_for_backward(x, weight, *bias, y)
         return y
+
+    @staticmethod
+    def twin(x: Any, weight: Any, *bias: Any) -> Any:
+        """The layers one after another."""
+        return relu_pool(Conv2d.of(x, weight, *bias, geometry=PLAIN))
 
     @staticmethod
     def single(x: np.ndarray, weight: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -131,8 +140,9 @@ class ConvReLUPool(_Block):
 class ConvNormReLUPool(_Block):
     """y = max pool₂(relu(batch norm(conv(x, w) + b))) in training.
 
-    Shapes: x (N, C, H, W), w (O, C, 3, 3), γ, β (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Saves x, w, γ, y, the
-    convolution's output and the winners of the pool.
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), γ, β (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Further inputs are b
+    (if `bias`), and the running mean and variance (if there are any), which are moved. Saves the
+    others, y, the convolution's output and the winners of the pool.
 
     Batch norm is γ·(z - μ)/σ + β. A negative γ would turn the pool's maximum into a minimum, so its
     sign goes into the kernel beforehand: with w' = w·sign γ and |γ| the map rises. (Where γ is
@@ -150,11 +160,12 @@ class ConvNormReLUPool(_Block):
         weight: np.ndarray,
         gamma: np.ndarray,
         beta: np.ndarray,
-        *bias: np.ndarray,
-        running: tuple[np.ndarray, np.ndarray] | None,
+        *parameters: np.ndarray,
+        bias: bool,
         momentum: float,
         eps: float,
     ) -> np.ndarray:
+        shifts, running = parameters[:bias], parameters[bias:]
         self.sign = np.where(gamma < 0, -1, 1).astype(x.dtype)
         self.prepare(x, weight * self.sign[:, None, None, None])
         self.count = x.size // x.shape[1]
@@ -187,8 +198,8 @@ class ConvNormReLUPool(_Block):
             origin = mean
             parallel_for(shift, len(self.chunks))  # in double precision from here on
             mean, variance = moments(sums.sum(axis=1), self.count)
-        if running is not None:
-            center = (mean + origin) * self.sign + (bias[0] if bias else 0)
+        if running:
+            center = (mean + origin) * self.sign + (shifts[0] if bias else 0)
             move(running, center, variance, self.count, momentum)
         self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
         scale = gamma * self.sign * self.inverse_std
@@ -204,7 +215,7 @@ class ConvNormReLUPool(_Block):
 
         parallel_for(activate, len(self.chunks))
         y = self.out.transpose(2, 3, 0, 1)
-        self.save_for_backward(x, weight, gamma, y)
+        self.save_for_backward(x, weight, gamma, beta, *shifts, y)
         return y
 
     def backward(self, grad: np.ndarray) -> Gradients:
@@ -248,12 +259,25 @@ class ConvNormReLUPool(_Block):
         return self.wanted(*grads, np.zeros(o, dtype))
 
     @staticmethod
+    def twin(
+        x: Any, weight: Any, gamma: Any, beta: Any, *parameters: Any, bias: bool, **how: Any
+    ) -> Any:
+        """The layers one after another."""
+        z = Conv2d.of(x, weight, *parameters[:bias], geometry=PLAIN)
+        return relu_pool(BatchNorm.twin(z, gamma, beta, affine=True, training=True, **how))
+
+    @staticmethod
     def clear_overhang(y: np.ndarray, size: tuple[int, ...]) -> None:
         """Zero what lies beyond an image of odd height or width."""
         if size[0] % 2:
             y[1, :, -1] = 0
         if size[1] % 2:
             y[:, 1, :, -1] = 0
+
+
+def relu_pool(z: Any) -> Any:
+    """max pool₂(relu z), in plain operations."""
+    return MaxPool2d.of(ReLU.of(z), window=Window((2, 2), (2, 2), (0, 0), (1, 1), False))
 
 
 def wide(channels: np.ndarray, n: int) -> np.ndarray:

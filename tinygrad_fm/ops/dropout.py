@@ -11,20 +11,16 @@ from tinygrad_fm.ops.memory import empty_like
 class Dropout(Function):
     """y = x·m/(1 - p), m = 0 with probability p, else 1;  ∂L/∂x = g·m/(1 - p). Saves m."""
 
-    def forward(self, x: np.ndarray, p: float, generator: np.random.Generator) -> np.ndarray:
-        self.scale = 0.0 if p == 1 else 1 / (1 - p)
-        mask = keep_mask(x, p, generator)
+    def forward(self, x: np.ndarray, mask: np.ndarray, p: float) -> np.ndarray:
+        self.p = p
         self.save_for_backward(mask)
-        return self.apply_mask(x, mask)
-
-    def backward(self, grad: np.ndarray) -> Gradients:
-        return self.apply_mask(grad, self.saved[0])
-
-    def apply_mask(self, x: np.ndarray, mask: np.ndarray) -> np.ndarray:
         y = empty_like(x)
         np.multiply(x, mask, out=y)
-        y *= self.scale
+        y *= 0.0 if p == 1 else 1 / (1 - p)
         return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return Dropout.of(grad, *self.saved, p=self.p)
 
 
 def keep_mask(x: np.ndarray, p: float, generator: np.random.Generator) -> np.ndarray:

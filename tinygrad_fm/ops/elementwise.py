@@ -45,33 +45,38 @@ class Sub(Function):
 
 
 class Mul(Function):
-    """y = a·b;  ∂L/∂a = g·b,  ∂L/∂b = g·a. Saves a and b."""
+    """y = a·b;  ∂L/∂a = g·b,  ∂L/∂b = g·a. Saves a for b's gradient, and b for a's."""
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        self.save_for_backward(a, b)
+        self.a_shape, self.b_shape = a.shape, b.shape
+        self.save_factors(a, b)
         return np.multiply(a, b)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
         return (
-            unbroadcast(grad * b, a.shape) if need_a else None,
-            unbroadcast(grad * a, b.shape) if need_b else None,
+            unbroadcast(grad * b, self.a_shape) if need_a else None,
+            unbroadcast(grad * a, self.b_shape) if need_b else None,
         )
 
 
 class Div(Function):
-    """y = a/b;  ∂L/∂a = g/b,  ∂L/∂b = -g·(a/b)/b, where b² could overflow. Saves a and b."""
+    """y = a/b;  ∂L/∂a = g/b,  ∂L/∂b = -g·(a/b)/b, where b² could overflow.
+
+    Saves b, and a for b's gradient.
+    """
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        self.save_for_backward(a, b)
+        self.a_shape = a.shape
+        self.save_for_backward(a if self.needs_input_grad[1:] == (True,) else None, b)
         return np.divide(a, b)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
         return (
-            unbroadcast(grad / b, a.shape) if need_a else None,
+            unbroadcast(grad / b, self.a_shape) if need_a else None,
             unbroadcast(-grad * (a / b) / b, b.shape) if need_b else None,
         )
 
@@ -137,11 +142,11 @@ class Remainder(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
-        grad_b = -grad * floor_divide(a, b) if need_b else grad
-        return (
-            unbroadcast(grad, a.shape) if need_a else None,
-            unbroadcast(grad_b, b.shape) if need_b else None,
-        )
+        grad_b = None
+        if need_b:
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                grad_b = unbroadcast(-grad * np.floor_divide(a, b), b.shape)
+        return unbroadcast(grad, a.shape) if need_a else None, grad_b
 
 
 class Neg(Function):
@@ -162,7 +167,7 @@ class Cast(Function):
         return x.astype(dtype)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        return grad.astype(self.dtype)
+        return Cast.of(grad, dtype=self.dtype)
 
 
 class Clone(Function):
@@ -186,6 +191,86 @@ class Exp(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
         return grad * y
+
+
+class Expm1(Function):
+    """y = eˣ - 1, exact for small x;  ∂L/∂x = g·(y + 1). Saves y."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(np.expm1(x))
+        self.save_for_backward(y)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (y,) = self.saved
+        return grad * (y + 1)
+
+
+class Log1p(Function):
+    """y = ln(1 + x), exact for small x;  ∂L/∂x = g/(1 + x). Saves x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log1p(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return grad / (1 + x)
+
+
+class Sin(Function):
+    """y = sin x;  ∂L/∂x = g·cos x. Saves x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        return np.sin(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        return grad * np.cos(x)
+
+
+class Cos(Function):
+    """y = cos x;  ∂L/∂x = -g·sin x. Saves x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        return np.cos(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        return -grad * np.sin(x)
+
+
+class Erf(Function):
+    """y = erf x = 2/√π ∫₀ˣ e^(-t²) dt;  ∂L/∂x = g·2/√π·e^(-x²). Saves x."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x)
+        return special.erf(x)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        (x,) = self.saved
+        return grad * np.exp(-x * x) * (2 / math.sqrt(math.pi))
+
+
+class Maximum(Function):
+    """y = max(a, b);  g goes to the larger, half to each where they are equal. Saves a and b."""
+
+    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        self.save_for_backward(a, b)
+        return np.maximum(a, b)
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        a, b = self.saved
+        need_a, need_b = self.needs_input_grad
+        halved = np.where(a == b, 0.5 * grad, grad)
+        return (
+            unbroadcast(np.where(a < b, 0, halved), a.shape) if need_a else None,
+            unbroadcast(np.where(b < a, 0, halved), b.shape) if need_b else None,
+        )
 
 
 class Log(Function):
@@ -297,7 +382,7 @@ class ReLU(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
-        if y.size <= NUMBERS:
+        if not isinstance(y, np.ndarray) or y.size <= NUMBERS:
             return select(grad, y > 0)
         dx = empty_like(y)
         elementwise(lambda g, part, out: select(g, part > 0, out), grad, y, dx)
@@ -379,7 +464,7 @@ class SiLU(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
-        s = sigmoid(x)
+        s = Sigmoid.of(x)
         return grad * (s * (1 + x * (1 - s)))
 
 
@@ -396,21 +481,22 @@ class Softplus(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
         scaled = self.beta * x
-        return np.where(scaled > self.threshold, grad, grad * sigmoid(scaled))
+        return np.where(scaled > self.threshold, grad, grad * Sigmoid.of(scaled))
 
 
 class Where(Function):
     """y = a where condition, else b;  ∂L/∂a = g where condition, ∂L/∂b = g elsewhere."""
 
-    def forward(self, a: np.ndarray, b: np.ndarray, condition: np.ndarray) -> np.ndarray:
+    def forward(self, condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         self.a_shape, self.b_shape = a.shape, b.shape
         self.save_for_backward(condition)
         return np.where(condition, a, b)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         condition = np.broadcast_to(self.saved[0], grad.shape)
-        need_a, need_b = self.needs_input_grad
+        _, need_a, need_b = self.needs_input_grad
         return (
+            None,
             unbroadcast(select(grad, condition), self.a_shape) if need_a else None,
             unbroadcast(select(grad, ~condition), self.b_shape) if need_b else None,
         )

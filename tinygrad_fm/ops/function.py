@@ -28,13 +28,24 @@ class Function:
     """
 
     needs_input_grad: tuple[bool, ...] = ()
-    saved: tuple[np.ndarray, ...] = ()
+    saved: tuple[Any, ...] = ()
     edges: Sequence[Any] | None = None
     number: int = 0
+    options: dict[str, Any] = {}  # noqa: RUF012 — never written into
+    ids: Sequence[int] = ()  # of the inputs' arrays and the output's: which of them was saved?
     where: str | None = None  # the user's file and line; filled in under `detect_anomaly`
-    retain: Any = None  # weak reference to the output, if it wants its gradient kept
+    hooks: dict[float, Any] | None = None  # functions of the output's gradient
     output_shape: tuple[int, ...] = ()
     _lock: ReadOnly | None = None
+    twin: Any = None
+
+    @classmethod
+    def of(cls, *inputs: Any, **options: Any) -> Any:
+        """The operation on arrays, or on tensors if one of them is: then it is recorded."""
+        for x in inputs:
+            if hasattr(x, "apply_function"):
+                return x.apply_function(cls, *inputs, **options)
+        return cls().forward(*inputs, **options)
 
     def forward(self, *arrays: Any, **options: Any) -> np.ndarray:
         """y of the inputs' arrays, to be written by a subclass."""
@@ -49,11 +60,18 @@ class Function:
         """Whether any input wants a gradient, so that keeping arrays has a use."""
         return True in self.needs_input_grad
 
-    def save_for_backward(self, *arrays: np.ndarray) -> None:
+    def save_for_backward(self, *arrays: np.ndarray | None) -> None:
         """Keep arrays for `backward` in `self.saved`, read-only until they are released."""
         if True in self.needs_input_grad:
             self.saved = arrays
             self._lock = ReadOnly(arrays)
+
+    def save_factors(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Keep a if b wants a gradient, and b if a does: all that a product needs."""
+        needs = self.needs_input_grad
+        if True in needs:
+            self.saved = (a if needs[1] else None, b if needs[0] else None)
+            self._lock = ReadOnly(self.saved)
 
     def wanted(self, *grads: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
         """One gradient for each input there is, None for a frozen one.
@@ -92,6 +110,8 @@ def select(grad: np.ndarray, keep: np.ndarray, out: np.ndarray | None = None) ->
     Both have one shape; a new result has the layout of `keep`. (The bits of a number AND all ones
     or all zeros: `np.where` takes ten times as long.)
     """
+    if not isinstance(grad, np.ndarray | np.generic):
+        return np.where(keep, grad, 0)
     if out is None:
         out = np.empty_like(keep, grad.dtype)
     bits = _BITS.get(grad.itemsize)

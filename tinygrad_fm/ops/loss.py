@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from tinygrad_fm.ops.elementwise import sigmoid
+from tinygrad_fm.ops.elementwise import Sigmoid
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
-from tinygrad_fm.ops.softmax import log_softmax
+from tinygrad_fm.ops.softmax import LogSoftmax
 
 
 class NLLLoss(Function):
-    """lᵢ = -Σ_c q[i, c]·x[i, c], x log-probabilities;  ∂L/∂x = -g·q. Saves q.
+    """lᵢ = -Σ_c q[i, c]·x[i, c], x log-probabilities;  ∂L/∂x = -g·q. Saves all inputs.
 
     q holds the target as weights over the classes (see `target_weights`). Shapes: x (N, C) or
-    (N, C, d…), target (N) or (N, d…) → a number, or for reduction "none" the target's shape.
+    (N, C, d…), target (N) or (N, d…), weight (C), if any → a number, or for reduction "none" the
+    target's shape.
     """
 
     def forward(
         self,
         x: np.ndarray,
         target: np.ndarray,
-        weight: np.ndarray | None,
+        *weight: np.ndarray,
         ignore_index: int,
         label_smoothing: float,
         reduction: str,
@@ -28,7 +32,7 @@ class NLLLoss(Function):
         last = x if x.ndim == 2 else np.moveaxis(x, 1, -1)  # (N, C, d…) -> (N, d…, C)
         log_p = self.log_probabilities(last)
         q, total = target_weights(target, log_p, weight, ignore_index, label_smoothing)
-        self.save_for_backward(q, log_p)
+        self.save_for_backward(x, target, *weight, q, log_p)
         self.reduction, self.total = reduction, total
         losses = -np.einsum("...c, ...c -> ...", q, log_p)
         if not np.isfinite(losses).all():
@@ -42,13 +46,26 @@ class NLLLoss(Function):
             return np.divide(losses.sum(), total)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        q, log_p = self.saved
+        *_, q, log_p = self.saved
         if self.reduction == "mean" and self.total != 0:  # of an undefined mean the slope is 0
             grad = np.divide(grad, self.total)
         dx = grad[..., None] * self.slope(q, log_p)
         return dx if dx.ndim == 2 else np.moveaxis(dx, -1, 1)
 
-    def log_probabilities(self, x: np.ndarray) -> np.ndarray:
+    @classmethod
+    def twin(cls, x: Any, target: Any, *weight: Any, reduction: str, **options: Any) -> Any:
+        """The sum by its definition, q being constant."""
+        log_p = cls.log_probabilities(np.moveaxis(x, 1, -1))
+        constants = [np.asarray(w) for w in weight]
+        like = np.asarray(log_p.detach())
+        q, total = target_weights(np.asarray(target), like, constants, **options)
+        losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
+        if reduction == "none":
+            return losses
+        return losses.sum() / (total or 1.0) if reduction == "mean" else losses.sum()
+
+    @staticmethod
+    def log_probabilities(x: Any) -> Any:
         return x
 
     def slope(self, q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
@@ -57,10 +74,11 @@ class NLLLoss(Function):
 
 
 class CrossEntropy(NLLLoss):
-    """`NLLLoss` of log-softmax x;  ∂L/∂x = g·(softmax(x)·Σ_c q - q). Saves q and log-softmax x."""
+    """`NLLLoss` of log-softmax x;  ∂L/∂x = g·(softmax(x)·Σ_c q - q). Saves all inputs."""
 
-    def log_probabilities(self, x: np.ndarray) -> np.ndarray:
-        return log_softmax(x, -1)
+    @staticmethod
+    def log_probabilities(x: Any) -> Any:
+        return LogSoftmax.of(x, axis=x.ndim - 1)
 
     def slope(self, q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
         return np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q
@@ -69,7 +87,7 @@ class CrossEntropy(NLLLoss):
 def target_weights(
     target: np.ndarray,
     like: np.ndarray,
-    weight: np.ndarray | None,
+    weight: Sequence[np.ndarray],
     ignore_index: int,
     label_smoothing: float,
 ) -> tuple[np.ndarray, float]:
@@ -79,7 +97,7 @@ def target_weights(
     A mean divides by Σ w[t], as PyTorch does.
     """
     classes, labels = like.shape[-1], target.reshape(-1)
-    w = np.ones(classes, like.real.dtype) if weight is None else weight
+    w = weight[0] if weight else np.ones(classes, like.real.dtype)
     ignored = labels == ignore_index
     labels = np.where(ignored, 0, labels)
     q = np.zeros((len(labels), classes), like.real.dtype)
@@ -131,10 +149,13 @@ class BCEWithLogits(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         x, target, positive = self.saved
-        need_x, need_target = self.needs_input_grad
+        need_x, need_target, _ = self.needs_input_grad
         return (
-            grad * ((1 - target) - (1 + (positive - 1) * target) * sigmoid(-x)) if need_x else None,
+            grad * ((1 - target) - (1 + (positive - 1) * target) * Sigmoid.of(-x))
+            if need_x
+            else None,
             grad * ((positive - 1) * log1p_exp(-x) - x) if need_target else None,
+            None,
         )
 
 

@@ -10,42 +10,45 @@ from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
 
 
 class Matmul(Function):
-    """y = a @ b, leading axes broadcasting;  ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g. Saves a and b.
+    """y = a @ b, leading axes broadcasting;  ∂L/∂a = g bᵀ,  ∂L/∂b = aᵀ g.
 
     Shapes: (…, n, k) @ (…, k, m) → (…, n, m); a vector counts as one row (left) or column (right).
+    Saves each factor for the other's gradient.
     """
 
     def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        self.save_for_backward(a, b)
+        self.a_shape, self.b_shape = a.shape, b.shape
+        self.save_factors(a, b)
         return product(a, b)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
+        a_shape, b_shape = self.a_shape, self.b_shape
         need_a, need_b = self.needs_input_grad
-        rows = a if a.ndim > 1 else a[None, :]
-        columns = b if b.ndim > 1 else b[:, None]
-        if b.ndim == 1:
-            grad = grad[..., None]
-        if a.ndim == 1:
-            grad = grad[..., None, :]
+        if len(b_shape) == 1:
+            grad, b_shape = grad[..., None], (*b_shape, 1)
+        if len(a_shape) == 1:
+            grad, a_shape = grad[..., None, :], (1, *a_shape)
         grad_a = grad_b = None
         if need_a:  # (…, n, m) @ (…, m, k) -> (…, n, k)
+            columns = b if b.ndim > 1 else b[:, None]
             copies = product(grad, columns.swapaxes(-1, -2))
-            grad_a = unbroadcast(copies, rows.shape).reshape(a.shape)
+            grad_a = unbroadcast(copies, a_shape).reshape(self.a_shape)
         if need_b:  # (…, k, n) @ (…, n, m) -> (…, k, m)
+            rows = a if a.ndim > 1 else a[None, :]
             copies = product(rows.swapaxes(-1, -2), grad)
-            grad_b = unbroadcast(copies, columns.shape).reshape(b.shape)
+            grad_b = unbroadcast(copies, b_shape).reshape(self.b_shape)
         return grad_a, grad_b
 
 
 class Linear(Function):
-    """y = x Wᵀ + b;  ∂L/∂x = g W,  ∂L/∂W = gᵀ x,  ∂L/∂b = Σ g. Saves x and W.
+    """y = x Wᵀ + b;  ∂L/∂x = g W,  ∂L/∂W = gᵀ x,  ∂L/∂b = Σ g. Saves x for W's gradient, W for x's.
 
     Shapes: x (…, I), W (O, I), b (O) → y (…, O).
     """
 
     def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x, weight)
+        self.save_factors(x, weight)
         y = product(x.reshape(-1, x.shape[-1]), weight.T)  # (M, I) @ (I, O), M the leading axes
         if bias:
             y += bias[0]
@@ -55,13 +58,12 @@ class Linear(Function):
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
         flat = grad.reshape(-1, grad.shape[-1])  # (M, O)
-        grads = [
-            product(flat, weight).reshape(x.shape) if need_x else None,  # (M, O) @ (O, I)
-            product(flat.T, x.reshape(-1, x.shape[-1])) if need_weight else None,  # (O, M) @ (M, I)
-        ]
-        if need_bias:
-            grads.append(flat.sum(axis=0) if need_bias[0] else None)
-        return tuple(grads)
+        dx = dweight = None
+        if need_x:  # (M, O) @ (O, I)
+            dx = product(flat, weight).reshape(*grad.shape[:-1], weight.shape[1])
+        if need_weight:  # (O, M) @ (M, I)
+            dweight = product(flat.T, x.reshape(-1, x.shape[-1]))
+        return dx, dweight, *(flat.sum(axis=0) if need else None for need in need_bias)
 
 
 COLUMNS = 196  # a block of a product: enough work for a thread to be worth waking
@@ -74,6 +76,8 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads.
     """
+    if not isinstance(a, np.ndarray):
+        return Matmul.of(a, b)
     if a.ndim != 2 or b.ndim != 2:
         return one_blas_thread(np.matmul, a, b)
     work = a.shape[0] * a.shape[1] * b.shape[1]

@@ -11,6 +11,8 @@ The two means are what μ and σ pass back: x̂ can be neither shifted nor stret
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,19 +36,21 @@ class BatchNorm(Function):
 
     y = x·a + b with a = γ/σ and b = β - μ·a, one pass over x. Put in terms of x instead of x̂, the
     formula above is ∂L/∂x = a·g + d·x + e with d = -a/σ·mean(g·x̂) and e = -a·mean(g) - d·μ.
-    Saves x, not x̂.
+    Inputs after x: γ and β (if `affine`), then the running mean and variance (if there are any).
+    Saves them, and x, not x̂; in training not the running estimates, which go on moving.
     """
 
     def forward(
         self,
         x: np.ndarray,
-        *affine: np.ndarray,
-        running: tuple[np.ndarray, np.ndarray] | None,
+        *parameters: np.ndarray,
+        affine: bool,
         training: bool,
         momentum: float,
         eps: float,
     ) -> np.ndarray:
         rows = as_rows(x)
+        scale_shift, running = parameters[: 2 * affine], parameters[2 * affine :]
         self.training, self.count = training, max(len(rows), 1)
         if training:
             mean, variance = moments_of_rows(rows)
@@ -55,28 +59,28 @@ class BatchNorm(Function):
                 center = rows.mean(axis=0, dtype=mean.dtype)
                 rows = rows - center  # in double precision from here on
                 mean, variance = moments_of_rows(rows)
-            if running is not None and x.size:  # nothing has no mean
+            if running and x.size:  # nothing has no mean
                 move(running, center, variance, self.count, momentum)
         else:
-            assert running is not None  # nn.functional checks it
-            mean, variance = running[0].copy(), running[1]  # backward wants it as it is now
+            mean, variance = running
         self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
         scale, shift = self.inverse_std, -mean * self.inverse_std
-        if affine:
-            scale, shift = scale * affine[0], shift * affine[0] + affine[1]
-        self.save_for_backward(x, rows, *affine[:1])
+        if scale_shift:
+            scale, shift = scale * scale_shift[0], shift * scale_shift[0] + scale_shift[1]
+        kept = scale_shift if training else parameters
+        self.save_for_backward(rows, *scale_shift[:1] or (None,), x, *kept)
         y = empty(rows.shape, x.dtype)
         scale_and_shift(rows, scale, shift, y)
         return from_rows(y, x.shape)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        _, rows, *weight = self.saved
+        rows, weight, *_ = self.saved
         g = as_rows(grad)
         dbias = channel_sums(g)
         dweight = (channel_sums(rows, g) - self.mean * dbias) * self.inverse_std  # Σ g·x̂
         dx = None
         if self.needs_input_grad[0]:
-            scale = self.inverse_std * weight[0] if weight else self.inverse_std
+            scale = self.inverse_std if weight is None else self.inverse_std * weight
             dx = empty(g.shape, grad.dtype)
             if self.training:
                 slope = -scale * self.inverse_std * dweight / self.count
@@ -88,6 +92,19 @@ class BatchNorm(Function):
                 scale_and_shift(g, scale, None, dx)
             dx = from_rows(dx, grad.shape)
         return self.wanted(dx, dweight.astype(grad.dtype), dbias.astype(grad.dtype))
+
+    @staticmethod
+    def twin(
+        x: Any, *parameters: Any, affine: bool, training: bool, momentum: float, eps: float
+    ) -> Any:
+        """By the definition, without moving the running estimates."""
+        shape = (-1, *(1,) * (x.ndim - 2))
+        scale_shift = [p.reshape(shape) for p in parameters[: 2 * affine]]
+        if training:
+            return normalised(x, (0, *range(2, x.ndim)), eps, scale_shift)
+        mean, variance = (p.reshape(shape) for p in parameters[2 * affine :])
+        x_hat = (x - mean) / np.sqrt(variance + eps)
+        return x_hat * scale_shift[0] + scale_shift[1] if affine else x_hat
 
 
 def moments_of_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +126,7 @@ def far_from_zero(mean: np.ndarray, variance: np.ndarray) -> bool:
 
 
 def move(
-    running: tuple[np.ndarray, np.ndarray],
+    running: Sequence[np.ndarray],
     mean: np.ndarray,
     variance: np.ndarray,
     count: int,
@@ -122,7 +139,7 @@ def move(
 
 
 class LayerNorm(Function):
-    """Each example normalised over its last axes, as many as `dims`. Saves x̂, 1/σ and γ."""
+    """Each example normalised over its last axes, as many as `dims`. Saves x, γ, β, x̂ and 1/σ."""
 
     def forward(self, x: np.ndarray, *affine: np.ndarray, dims: int, eps: float) -> np.ndarray:
         self.axes = tuple(range(x.ndim - dims, x.ndim))
@@ -133,20 +150,32 @@ class LayerNorm(Function):
         variance = self.mean(np.multiply(centred, centred, dtype=wide))
         inverse_std = (1 / np.sqrt(variance + eps)).astype(x.dtype)
         x_hat = centred * inverse_std
-        self.save_for_backward(x_hat, inverse_std, *affine[:1])
+        self.save_for_backward(x, *affine, x_hat, inverse_std)
         return x_hat * affine[0] + affine[1] if affine else x_hat
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        x_hat, inverse_std, *weight = self.saved
-        g = grad * weight[0] if weight else grad
+        _, *affine, x_hat, inverse_std = self.saved
+        g = grad * affine[0] if affine else grad
         dx = (g - self.mean(g) - x_hat * self.mean(g * x_hat)) * inverse_std
-        if not weight:
+        if not affine:
             return dx
         batch = tuple(range(grad.ndim - len(self.axes)))
         return self.wanted(dx, (grad * x_hat).sum(axis=batch), grad.sum(axis=batch))
 
     def mean(self, x: np.ndarray) -> np.ndarray:
         return x.sum(axis=self.axes, keepdims=True) / self.count
+
+    @staticmethod
+    def twin(x: Any, *affine: Any, dims: int, eps: float) -> Any:
+        """By the definition."""
+        return normalised(x, tuple(range(x.ndim - dims, x.ndim)), eps, affine)
+
+
+def normalised(x: Any, axes: tuple[int, ...], eps: float, affine: Sequence[Any]) -> Any:
+    """γ·(x - μ)/√(σ² + eps) + β with mean and variance over `axes`, in plain operations."""
+    centred = x - x.mean(axis=axes, keepdims=True)
+    x_hat = centred / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
+    return x_hat * affine[0] + affine[1] if affine else x_hat
 
 
 def batch_norm_reference(

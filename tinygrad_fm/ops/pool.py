@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,16 +44,10 @@ class MaxPool2d(Function):
     """
 
     def forward(self, x: np.ndarray, window: Window) -> np.ndarray:
-        self.x_shape, self.window = x.shape, window
+        self.window, self.size = window, x.shape[2:]
         oh, ow = window.output_size(*x.shape[2:])
-        self.padded_shape = padded_shape(x.shape, window, oh, ow)
-        image = x
-        if self.padded_shape != x.shape:
-            top, left = window.padding
-            lowest = -np.inf if x.dtype.kind in "fc" else np.iinfo(x.dtype).min
-            image = np.full_like(x, lowest, shape=self.padded_shape)
-            image[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-        views = list(taps(image, window, oh, ow))
+        lowest = -np.inf if x.dtype.kind in "fc" else np.iinfo(x.dtype).min
+        views = list(taps(framed(x, window, lowest), window, oh, ow))
         y = empty_like(views[0])
         winner = empty_like(y, np.uint8 if len(views) < 256 else np.int32)
         first = first_taps(window, oh, ow)
@@ -78,22 +72,59 @@ class MaxPool2d(Function):
         return y
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        (winner,) = self.saved
+        return MaxUnpool2d.of(grad, *self.saved, window=self.window, size=self.size)
+
+
+class MaxUnpool2d(Function):
+    """The adjoint of reading the winners: each number goes to its window's winning tap."""
+
+    def forward(self, x: np.ndarray, winner: np.ndarray, window: Window, size: Pair) -> np.ndarray:
+        self.window = window
+        self.save_for_backward(winner)
         order = np.argsort([-stride for stride in winner.strides], kind="stable")
-        shape = tuple(self.padded_shape[i] for i in order)  # dx in the layout of the winners
-        dx = empty(shape, grad.dtype).transpose(np.argsort(order))
-        chunks = chunks_of(len(grad))
+        frame = frame_of((*x.shape[:2], *size), window)  # in the layout of the winners
+        y = empty(tuple(frame[i] for i in order), x.dtype).transpose(np.argsort(order))
+        chunks = chunks_of(len(x))
 
         def body(i: int) -> None:
-            part, g, won = dx[chunks[i]], grad[chunks[i]], winner[chunks[i]]
+            part, g, won = y[chunks[i]], x[chunks[i]], winner[chunks[i]]
             part[...] = 0
             kept = np.empty_like(won, g.dtype)
-            for number, block in enumerate(taps(part, self.window, *grad.shape[2:])):
+            for number, block in enumerate(taps(part, window, *x.shape[2:])):
                 block += select(g, won == number, kept)
 
         parallel_for(body, len(chunks))
-        top, left = self.window.padding
-        return dx[:, :, top : top + self.x_shape[2], left : left + self.x_shape[3]]
+        top, left = window.padding
+        return y[:, :, top : top + size[0], left : left + size[1]]
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return Winners.of(grad, *self.saved, window=self.window)
+
+
+class Winners(Function):
+    """y = of each window of x the tap that once won;  g goes back there."""
+
+    def forward(self, x: np.ndarray, winner: np.ndarray, window: Window) -> np.ndarray:
+        self.window, self.size = window, x.shape[2:]
+        self.save_for_backward(winner)
+        y = np.zeros(winner.shape, x.dtype)
+        for number, view in enumerate(taps(framed(x, window, 0), window, *winner.shape[2:])):
+            y += select(view, winner == number)
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return MaxUnpool2d.of(grad, *self.saved, window=self.window, size=self.size)
+
+
+def framed(x: np.ndarray, window: Window, value: float) -> np.ndarray:
+    """x in a frame of `value` that holds the padding and the last window."""
+    shape = frame_of(x.shape, window)
+    if shape == x.shape:
+        return x
+    top, left = window.padding
+    image = np.full_like(x, value, shape=shape)
+    image[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
+    return image
 
 
 def first_taps(window: Window, oh: int, ow: int) -> np.ndarray:
@@ -105,12 +136,14 @@ def first_taps(window: Window, oh: int, ow: int) -> np.ndarray:
     return np.add.outer(rows * window.kernel[1], columns)
 
 
-def padded_shape(shape: tuple[int, ...], window: Window, oh: int, ow: int) -> tuple[int, ...]:
+def frame_of(shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
     """The shape that holds both the padded image and the last window."""
     n, c, *size = shape
     reach = [
         max(p + length, (out - 1) * s + d * (k - 1) + 1)
-        for length, out, k, s, p, d in zip(size, (oh, ow), *window[:4], strict=True)
+        for length, out, k, s, p, d in zip(
+            size, window.output_size(*size), *window[:4], strict=True
+        )
     ]
     return n, c, *reach
 
@@ -132,19 +165,35 @@ Spans = list[slice]  # of an axis: where each window lies
 class AveragePool2d(Function):
     """y = Σ x/m over each window of m pixels;  ∂L/∂x = Σ g/m over the windows that x lies in.
 
-    `spans` are the windows' rows and columns in the image, and `areas` (OH, OW) is m. Neither end
-    of a window lies before that of an earlier one, so that the windows of a pixel are neighbours,
-    and both ways are sums over spans. The quotient of integers is cut off, as PyTorch's.
+    The windows are those of `window`, or `output_size` (OH, OW) of them (see `spans_of`). The
+    quotient of integers is cut off, as PyTorch's.
     """
 
-    def forward(self, x: np.ndarray, spans: tuple[Spans, Spans], areas: np.ndarray) -> np.ndarray:
-        self.spans, self.size = spans, x.shape[2:]
-        self.areas = areas.astype(x.real.dtype)
-        y = window_sums(x, *spans)
-        return np.divide(y, self.areas, out=y, casting="unsafe")
+    def forward(self, x: np.ndarray, **windows: Any) -> np.ndarray:
+        self.windows, self.size = windows, x.shape[2:]
+        rows, columns, areas = spans_of(x.shape[2:], **windows)
+        y = window_sums(x, rows, columns)
+        return np.divide(y, areas.astype(x.real.dtype), out=y, casting="unsafe")
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        return window_sums(grad / self.areas, *map(transposed, self.spans, self.size))
+        return AverageUnpool2d.of(grad, size=self.size, **self.windows)
+
+
+class AverageUnpool2d(Function):
+    """The adjoint of `AveragePool2d`: each number goes to its window's m pixels, an m-th to each.
+
+    Neither end of a window lies before that of an earlier one. So the windows of a pixel are
+    neighbours, and this is a sum over spans as well.
+    """
+
+    def forward(self, x: np.ndarray, size: Pair, **windows: Any) -> np.ndarray:
+        self.windows = windows
+        rows, columns, areas = spans_of(size, **windows)
+        share = x / areas.astype(x.real.dtype)
+        return window_sums(share, transposed(rows, size[0]), transposed(columns, size[1]))
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return AveragePool2d.of(grad, **self.windows)
 
 
 SERIAL = 1 << 18  # numbers below which one thread is enough
@@ -175,35 +224,32 @@ def transposed(spans: Spans, length: int) -> Spans:
     return [slice(*ends) for ends in zip(first, last, strict=True)]
 
 
-def averaging_spans(
-    size: tuple[int, ...], window: Window, count_include_pad: bool
-) -> tuple[tuple[Spans, Spans], np.ndarray]:
-    """The spans and areas of `AveragePool2d` for windows of fixed size."""
-    axes = []
-    counts = window.output_size(*size)
-    for length, count, k, s, p in zip(size, counts, *window[:3], strict=True):
-        start = np.arange(count) * s - p
-        end = np.minimum(start + k, length + p)
-        inside = np.maximum(start, 0), np.minimum(end, length)
-        axes.append((*inside, end - start if count_include_pad else inside[1] - inside[0]))
-    return _spans_and_areas(*axes)
+def spans_of(
+    size: tuple[int, ...],
+    window: Window | None = None,
+    count_include_pad: bool = True,
+    output_size: Pair = (0, 0),
+) -> tuple[Spans, Spans, np.ndarray]:
+    """Where the windows lie, as spans of rows and of columns, and what each divides by, (OH, OW).
 
-
-def adaptive_spans(
-    size: tuple[int, ...], output_size: tuple[int, ...]
-) -> tuple[tuple[Spans, Spans], np.ndarray]:
-    """The same for a fixed number of windows: the i-th from ⌊i·H/OH⌋ to ⌈(i + 1)·H/OH⌉."""
-    axes = []
-    for length, count in zip(size, output_size, strict=True):
-        start = np.arange(count) * length // max(count, 1)
-        end = -(-(np.arange(count) + 1) * length // max(count, 1))
-        axes.append((start, end, end - start))
-    return _spans_and_areas(*axes)
-
-
-def _spans_and_areas(*axes: tuple[np.ndarray, ...]) -> tuple[tuple[Spans, Spans], np.ndarray]:
-    rows, columns = ([slice(*ends) for ends in zip(*axis[:2], strict=True)] for axis in axes)
-    return (rows, columns), np.multiply.outer(axes[0][2], axes[1][2])
+    Without `window`: the i-th of OH windows reaches from ⌊i·H/OH⌋ to ⌈(i + 1)·H/OH⌉.
+    """
+    spans, lengths = [], []
+    for axis, n in enumerate(size):
+        if window is None:
+            i, count = np.arange(output_size[axis]), max(output_size[axis], 1)
+            start, end = i * n // count, -(-(i + 1) * n // count)
+            length = end - start
+        else:
+            k, s, p = (pair[axis] for pair in window[:3])
+            start = np.arange(window.output_size(*size)[axis]) * s - p
+            end = np.minimum(start + k, n + p)
+            length = end - start
+            start, end = np.maximum(start, 0), np.minimum(end, n)
+            length = length if count_include_pad else end - start
+        spans.append([slice(*ends) for ends in zip(start, end, strict=True)])
+        lengths.append(length)
+    return spans[0], spans[1], np.multiply.outer(*lengths)
 
 
 # ------------------------------------------------------------------------------ readable twins

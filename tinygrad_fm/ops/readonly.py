@@ -14,6 +14,7 @@ it is, because NumPy could not make it writeable again.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -53,10 +54,12 @@ class ReadOnly:
 
     __slots__ = ("locks", "seen")
 
-    def __init__(self, arrays: tuple[np.ndarray, ...]) -> None:
+    def __init__(self, arrays: tuple[np.ndarray | None, ...]) -> None:
         self.locks: list[_Lock] = []
         self.seen = 0  # writes before these arrays were saved, which do no harm
         for array in arrays:
+            if array is None:
+                continue
             base = array.base
             owner = array if base is None or not isinstance(base, np.ndarray) else base
             found = _locks.get(id(owner))
@@ -110,11 +113,28 @@ def _lock(owner: np.ndarray) -> _Lock:
     return lock
 
 
-def note_write(array: np.ndarray) -> None:
-    """To be called before a tensor writes into its array."""
+def write_into(array: np.ndarray, write: Callable[[], object]) -> None:
+    """Call `write`, which writes into a tensor's array; graphs that have saved it are told.
+
+    Raises:
+        ValueError: if the memory is read-only for another reason (as an expanded tensor's is).
+    """
     base = array.base
-    found = _locks.get(id(base if isinstance(base, np.ndarray) else array))
+    owner = base if isinstance(base, np.ndarray) else array
+    found = _locks.get(id(owner))
     lock = None if found is None else found()
-    if lock is not None and array.flags.writeable:
-        lock.lines.append(user_line())
-        writes[:] = [True]
+    if lock is None:
+        write()
+        return
+    lock.lines.append(user_line())
+    writes[:] = [True]
+    if array.flags.writeable or not lock.flagged:
+        write()
+        return
+    try:
+        owner.setflags(write=True)  # first: a view follows its owner's flag
+        array.setflags(write=True)
+        write()
+    finally:  # (should an interrupt land here, the memory stays writeable, which does no harm)
+        array.setflags(write=False)
+        owner.setflags(write=False)

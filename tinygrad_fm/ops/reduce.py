@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import math
+import operator
+from functools import reduce
+from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.ops.elementwise import Cast
 from tinygrad_fm.ops.function import Function, Gradients
 
 Axes = tuple[int, ...]
@@ -51,52 +55,53 @@ class Mean(Reduction):
 
 
 class Var(Reduction):
-    """y = Σ (x - μ)² / (n - correction);  ∂L/∂x = 2g(x - μ)/(n - correction). Saves x - μ.
+    """y = Σ (x - μ)² / (n - correction);  ∂L/∂x = 2g(x - μ)/(n - correction). Saves x.
 
     Sums are taken in float64. Written without |·|², so that it stays analytic for the complex-step
     gradient check.
     """
 
     def forward(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
-        centred, y = self.spread(x, axes, keepdim, correction)
-        self.save_for_backward(centred)
-        return y.astype(x.dtype)
+        self.save_for_backward(x)
+        return self.variance(x, axes, keepdim, correction).astype(x.dtype)
 
-    def spread(
-        self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """x - μ in x's dtype, and the variance in float64."""
+    def variance(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
+        """In float64, where the square of 1e20 or 1e-30 fits."""
         self.remember(x, axes)
         self.freedom = max(self.count - correction, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            wide = x.astype(np.promote_types(x.dtype, np.float64), copy=False)
-            centred = wide - np.divide(wide.sum(axis=axes, keepdims=True), self.count)
-            y = np.divide((centred * centred).sum(axis=axes, keepdims=keepdim), self.freedom)
-            return centred.astype(x.dtype, copy=False), y
+            centred = self.centred(x)
+            return np.divide((centred * centred).sum(axis=axes, keepdims=keepdim), self.freedom)
+
+    def centred(self, x: np.ndarray) -> np.ndarray:
+        """x - μ in float64."""
+        wide = Cast.of(x, dtype=np.promote_types(x.dtype, np.float64))
+        return wide - wide.sum(axis=self.axes, keepdims=True) / self.count
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        (centred,) = self.saved
+        (x,) = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
+            centred = Cast.of(self.centred(x), dtype=x.dtype)
             return self.stretch(np.divide(2 * grad, self.freedom)) * centred
 
 
 class Std(Var):
     """y = √(Σ (x - μ)² / (n - correction));  ∂L/∂x = g(x - μ)/((n - correction)·y), 0 where y = 0.
 
-    Saves x - μ and y. The root is taken in float64, where the square of 1e20 or 1e-30 fits.
+    Saves x and y. The root is taken in float64.
     """
 
     def forward(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
-        centred, variance = self.spread(x, axes, keepdim, correction)
+        variance = self.variance(x, axes, keepdim, correction)
         y = np.asarray(np.sqrt(variance).astype(x.dtype))
-        self.save_for_backward(centred, y)
+        self.save_for_backward(x, y)
         return y
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        centred, y = self.saved
+        x, y = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = np.where(y == 0, 0, grad / y / self.freedom)
-            return self.stretch(slope) * centred
+            return self.stretch(slope) * Cast.of(self.centred(x), dtype=x.dtype)
 
 
 class Prod(Reduction):
@@ -120,6 +125,14 @@ class Prod(Reduction):
         others[..., :-1] *= np.cumprod(flat[..., :0:-1], axis=-1)[..., ::-1]
         others = others.reshape([x.shape[i] for i in order]).transpose(np.argsort(order))
         return self.stretch(grad) * others
+
+    @staticmethod
+    def twin(x: Any, axes: Axes, keepdim: bool) -> Any:
+        """One factor after the other."""
+        for axis in sorted(axes, reverse=True):
+            x = reduce(operator.mul, np.moveaxis(x, axis, 0), np.ones((), x.dtype))
+            x = np.expand_dims(x, axis) if keepdim else x
+        return x
 
 
 class Extremum(Reduction):

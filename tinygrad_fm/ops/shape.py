@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ class Permute(Function):
         return x.transpose(axes)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        return grad.transpose(np.argsort(self.axes))
+        return Permute.of(grad, axes=tuple(np.argsort(self.axes).tolist()))
 
 
 class Expand(Function):
@@ -50,19 +52,20 @@ class Cat(Function):
 
     def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
         self.axis = axis
-        self.ends = np.cumsum([array.shape[axis] for array in arrays])
+        self.ends = [*accumulate(array.shape[axis] for array in arrays)]
         return np.concatenate(arrays, axis=axis)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        pieces = np.split(grad, self.ends[:-1], axis=self.axis)
+        before = [slice(None)] * self.axis
+        starts = (0, *self.ends[:-1])
         return tuple(
-            piece if needed else None
-            for piece, needed in zip(pieces, self.needs_input_grad, strict=True)
+            grad[tuple([*before, slice(start, end)])] if needed else None
+            for start, end, needed in zip(starts, self.ends, self.needs_input_grad, strict=True)
         )
 
 
 class Pad(Function):
-    """y = x inside a frame of a constant;  ∂L/∂x = g without the frame.
+    """y = x inside a frame of a constant;  ∂L/∂x = g without the frame: padded by -widths.
 
     `widths` holds (before, after) per axis; a negative width crops.
     """
@@ -70,38 +73,98 @@ class Pad(Function):
     def forward(
         self, x: np.ndarray, widths: tuple[tuple[int, int], ...], value: float
     ) -> np.ndarray:
-        self.shape = x.shape
+        self.widths = widths
         pairs = list(zip(widths, x.shape, strict=True))
         y = np.full([n + before + after for (before, after), n in pairs], value, dtype=x.dtype)
         # What of x is seen in y, and where in y it lies:
-        self.seen = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in pairs)
-        self.inner = tuple(slice(max(b, 0), n + b + a - max(a, 0)) for (b, a), n in pairs)
-        y[self.inner] = x[self.seen]
+        seen = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in pairs)
+        inner = tuple(slice(max(b, 0), n + b + a - max(a, 0)) for (b, a), n in pairs)
+        y[inner] = x[seen]
         return y
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        dx = np.zeros(self.shape, dtype=grad.dtype)
-        dx[self.seen] = grad[self.inner]
-        return dx
+        return Pad.of(grad, widths=tuple((-b, -a) for b, a in self.widths), value=0.0)
+
+
+ARRAY = "array"
+Static = tuple  # the parts of an index: int, None, ..., (start, stop, step), or ARRAY for an input
 
 
 class Index(Function):
     """y = x[index];  ∂L/∂x = g added up at the places it was read from. Saves arrays in index."""
 
-    def forward(self, x: np.ndarray, index: tuple) -> np.ndarray:
-        self.shape = x.shape
-        self.view, self.picks = two_steps(index)
-        self.save_for_backward(*(i for i in index if isinstance(i, np.ndarray)))
-        return x[self.view][self.picks]
+    def forward(self, x: np.ndarray, *arrays: np.ndarray, index: Static) -> np.ndarray:
+        self.shape, self.index = x.shape, index
+        self.save_for_backward(*arrays)
+        view, picks = two_steps(filled(index, arrays))
+        return x[view][picks]
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        dx = np.zeros(self.shape, dtype=grad.dtype)
-        seen = dx[self.view]
-        if any(isinstance(i, np.ndarray) and i.dtype != bool for i in self.picks):
-            np.add.at(seen, self.picks, grad)  # integer arrays may name a place twice
+        return Scatter.of(grad, *self.saved, index=self.index, shape=self.shape)
+
+
+class Scatter(Function):
+    """y = zeros of a shape, to which x is added at an index: the adjoint of `Index`."""
+
+    def forward(
+        self, x: np.ndarray, *arrays: np.ndarray, index: Static, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        self.index = index
+        self.save_for_backward(*arrays)
+        y = np.zeros(shape, dtype=x.dtype)
+        view, picks = two_steps(filled(index, arrays))
+        if any(a.dtype != bool for a in arrays):
+            np.add.at(y[view], picks, x)  # integer arrays may name a place twice
         else:
-            seen[self.picks] = grad
-        return dx
+            y[view][picks] = x
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        return Index.of(grad, *self.saved, index=self.index)
+
+
+class Overwrite(Function):
+    """y = x with `part` in the places that `view` of it shows;  g goes to whoever stands there.
+
+    `view` is an operation whose result shares its input's memory, `options` are its options. Arrays
+    are those of an `Index`, and are saved.
+    """
+
+    def forward(
+        self,
+        x: np.ndarray,
+        part: np.ndarray,
+        *arrays: np.ndarray,
+        view: type[Function],
+        options: tuple[tuple[str, Any], ...],
+    ) -> np.ndarray:
+        self.view, self.view_options, self.part_shape = view, options, part.shape
+        self.save_for_backward(*arrays)
+        y = np.array(x, order="K")  # (a gradient may be a number)
+        if arrays:
+            seen, picks = two_steps(filled(dict(options)["index"], arrays))
+            y[seen][picks] = part
+        else:
+            view.of(y, **dict(options))[...] = part
+        return y
+
+    def backward(self, grad: np.ndarray) -> Gradients:
+        need_x, need_part, *_ = self.needs_input_grad
+        how = {"view": self.view, "options": self.view_options}
+        zeros = np.zeros(self.part_shape, grad.dtype)
+        return (
+            Overwrite.of(grad, zeros, *self.saved, **how) if need_x else None,
+            self.view.of(grad, *self.saved, **dict(self.view_options)) if need_part else None,
+        )
+
+
+def filled(index: Static, arrays: Iterable[np.ndarray]) -> tuple:
+    """A static index as NumPy takes it, with the arrays in their places."""
+    rest = iter(arrays)
+    return tuple(
+        slice(*part) if isinstance(part, tuple) else next(rest) if part is ARRAY else part
+        for part in index
+    )
 
 
 def two_steps(index: tuple) -> tuple[tuple, tuple]:
@@ -125,24 +188,3 @@ def _integers_only(part: Any) -> tuple:
     if isinstance(part, int) or part is ...:
         return (part,)
     return () if part is None else (slice(None),)
-
-
-class Gather(Function):
-    """y[…, i, …] = x[…, index[…, i, …], …] along an axis;  ∂L/∂x = g added where x was read.
-
-    Saves index.
-    """
-
-    def forward(self, x: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
-        self.shape = x.shape
-        places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-        if x.ndim:  # a number has no axis to be read along
-            places[axis] = index
-        self.places = tuple(places)
-        self.save_for_backward(index)
-        return x[self.places]
-
-    def backward(self, grad: np.ndarray) -> Gradients:
-        dx = np.zeros(self.shape, dtype=grad.dtype)
-        np.add.at(dx, self.places, grad)
-        return dx

@@ -23,21 +23,18 @@ class Softmax(Function):
         return weighted - y * weighted.sum(axis=self.axis, keepdims=True)
 
 
-def log_softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    """x - ln Σ eˣ along an axis, shifted by max x so that nothing overflows."""
-    if x.size == 0:  # no maximum, no logarithm
-        return x.copy()
-    y = x - x.max(axis=axis, keepdims=True)
-    y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
-    return y
-
-
 class LogSoftmax(Function):
-    """yᵢ = xᵢ - ln Σⱼ e^xⱼ along an axis;  ∂L/∂x = g - e^y·Σ g. Saves y."""
+    """yᵢ = xᵢ - ln Σⱼ e^xⱼ along an axis;  ∂L/∂x = g - e^y·Σ g. Saves y.
+
+    Shifted by max x, so that nothing overflows.
+    """
 
     def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
         self.axis = axis
-        y = log_softmax(x, axis)
+        y = x.copy()
+        if x.size:  # nothing has no maximum
+            y -= x.max(axis=axis, keepdims=True)
+            y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
         self.save_for_backward(y)
         return y
 

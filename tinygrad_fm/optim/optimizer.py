@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd import enable_grad
-from tinygrad_fm.tensor import Tensor
+from tinygrad_fm.autograd.tensor import Tensor
 
 Group = dict[str, Any]
 Params = Iterable[Tensor] | Iterable[Group]

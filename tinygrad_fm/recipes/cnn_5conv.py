@@ -4,6 +4,7 @@ The source leaves widths, optimizer, schedule and augmentation open. BatchNorm i
 names none, but in as many epochs the network falls short without it.
 """
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data import RandomCrop, RandomHorizontalFlip
 from tinygrad_fm.nn import (
     BatchNorm2d,
@@ -19,7 +20,6 @@ from tinygrad_fm.nn import (
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.optim import AdamW
 from tinygrad_fm.recipes.recipe import Recipe, one_cycle, softmax
-from tinygrad_fm.tensor import Tensor
 
 
 def convolution(inputs: int, outputs: int) -> list[Module]:

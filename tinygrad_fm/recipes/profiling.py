@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.autograd import no_grad
+from tinygrad_fm.autograd.profiler import Profile, profile
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data import Garments
-from tinygrad_fm.profiler import Profile, profile
 from tinygrad_fm.recipes.recipe import Recipe
-from tinygrad_fm.tensor import Tensor
 
 WARM_UP = 3  # calls that are not measured: they fetch memory and wake threads
 

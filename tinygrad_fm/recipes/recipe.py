@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.transforms import Transform
 from tinygrad_fm.nn import Module, Parameter, init
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.optim import Optimizer
 from tinygrad_fm.optim.lr_scheduler import LRScheduler, OneCycleLR
-from tinygrad_fm.tensor import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ https://arxiv.org/abs/1708.04896; its authors report 95.55 % after 300 epochs.
 
 from itertools import pairwise
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data import RandomCrop, RandomErasing, RandomHorizontalFlip
 from tinygrad_fm.nn import (
     AdaptiveAvgPool2d,
@@ -22,7 +23,6 @@ from tinygrad_fm.nn import (
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.optim import SGD
 from tinygrad_fm.recipes.recipe import Recipe, one_cycle, softmax
-from tinygrad_fm.tensor import Tensor
 
 
 class BasicBlock(Module):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_fm.autograd import no_grad
+from tinygrad_fm.autograd.profiler import profile
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import Module
-from tinygrad_fm.profiler import profile
-from tinygrad_fm.tensor import Tensor
 from tinygrad_fm.train.evaluation import eval_mode
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tinygrad_fm
-from tinygrad_fm.tensor import Tensor
+from tinygrad_fm.autograd.tensor import Tensor
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

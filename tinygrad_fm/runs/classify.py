@@ -6,8 +6,8 @@ import numpy as np
 
 from tinygrad_fm import data
 from tinygrad_fm.autograd import no_grad
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.runs.folder import SavedRun
-from tinygrad_fm.tensor import Tensor
 
 
 def classify(run: SavedRun, images: np.ndarray) -> np.ndarray:

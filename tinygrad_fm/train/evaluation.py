@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_fm.autograd import no_grad
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import Module
 from tinygrad_fm.ops.undo import Scope
-from tinygrad_fm.tensor import Tensor
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 LossFunction = Callable[[Tensor, Tensor], Tensor]

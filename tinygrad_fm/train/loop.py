@@ -11,13 +11,13 @@ from typing import Any
 from tqdm import tqdm
 
 from tinygrad_fm.autograd import AnomalyError, detect_anomaly
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.loader import DataLoader
 from tinygrad_fm.nn import Module
 from tinygrad_fm.nn.utils import clip_grad_norm_
 from tinygrad_fm.optim import Optimizer
 from tinygrad_fm.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tinygrad_fm.random import default_generator
-from tinygrad_fm.tensor import Tensor
 from tinygrad_fm.train.early_stopping import EarlyStopping
 from tinygrad_fm.train.evaluation import Evaluation, LossFunction, RunningMean, evaluate
 from tinygrad_fm.train.history import EpochRow, History

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinygrad_fm.checking.cases.case import Case, case, given, labels, layer, mask, normal
+
+
+def written_into(lib: Any, x: Any, part: Any) -> Any:
+    y = x * 1
+    y[1:, 0] = part
+    return y * y
+
 
 SHAPES: list[Case] = [
     case("reshape", "", lambda lib, x: x.reshape(2, 6) ** 2, normal(3, 4)),
@@ -18,6 +27,8 @@ SHAPES: list[Case] = [
     case("permute", "", lambda lib, x: x.permute(2, 0, 1) ** 2, normal(3, 4, 2)),
     case("t", "", lambda lib, x: x.t() ** 2, normal(3, 4)),
     case("transpose", "", lambda lib, x: x.transpose(0, -1) * 3, normal(3, 4, 2)),
+    case("swapaxes", "", lambda lib, x: x.swapaxes(0, 1) ** 2, normal(3, 4)),
+    case("flip", "", lambda lib, x: x.flip(0, 2) * x, normal(3, 4, 2)),
     case("expand", "", lambda lib, x: x.expand(2, 3, 4) * 2, normal(3, 1)),
     case("expand", "keeping a size", lambda lib, x: x.expand(-1, 5), normal(3, 1)),
     case("split", "the middle piece", lambda lib, x: x.split(2, 1)[1] ** 2, normal(3, 5)),
@@ -36,6 +47,7 @@ SHAPES: list[Case] = [
     case("index", "slices", lambda lib, x: x[1:, ::2] ** 2, normal(3, 5)),
     case("index", "an integer", lambda lib, x: x[-1] ** 2, normal(3, 5)),
     case("index", "None and …", lambda lib, x: x[..., None, 1] ** 2, normal(3, 5)),
+    case("index", "written into", written_into, normal(3, 2), normal(2)),
     case("index", "a list naming a place twice", lambda lib, x: x[[0, 2, 0], 1:], normal(3, 5)),
     case("index", "integer tensors", lambda lib, x, i, j: x[i, j],
          normal(3, 5), labels(3, 7), labels(5, 7)),

@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.files import write_atomically
 from tinygrad_fm.ops.function import Function
-from tinygrad_fm.tensor import Tensor
 
 SUFFIXES = (".dot", ".svg", ".png", ".pdf")
 _STYLE = """  rankdir=TB; bgcolor=white; ranksep=0.35;

@@ -5,7 +5,7 @@
         loss.backward()
     print(costs)
 
-Operations are timed one by one as they run, by the hook of `autograd.running`; nothing is wrapped
+Operations are timed one by one as they run, by the hook of `running`; nothing is wrapped
 or changed. The number of floating-point operations follows from shapes and is that of the
 definition: a convolution that takes a short cut (Winograd) can show more GFLOP/s than the
 processor's peak.
@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tinygrad_fm import autograd
+from tinygrad_fm.autograd.mode import Runner, Watching
 from tinygrad_fm.ops.function import Function
 
 
@@ -129,7 +129,7 @@ class Profile:
         return 1e3 * sum(getattr(cost, direction).seconds for cost in self.operations)
 
 
-class profile(autograd.Watching):
+class profile(Watching):
     """Measure every operation that this thread runs inside the `with` block, forward and backward.
 
     Yields:
@@ -149,7 +149,7 @@ class profile(autograd.Watching):
         self.measured.seconds += perf_counter() - self.started
         super().leave()
 
-    def _timed(self, outer: autograd.Runner | None) -> autograd.Runner:
+    def _timed(self, outer: Runner | None) -> Runner:
         def run(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
             which = method.__name__
             # Backward reads what was saved as well (and may let go of it).
@@ -181,7 +181,7 @@ MULTIPLY_ADDS: dict[str, Callable[[tuple, Any], int]] = {
 
 # Everything else: a rough count for each element of the largest array, 1 if it is not named here.
 PER_ELEMENT = {
-    **dict.fromkeys(("Reshape", "Permute", "Expand", "Cat", "Pad", "Index", "Gather", "Clone"), 0),
+    **dict.fromkeys(("Reshape", "Permute", "Expand", "Cat", "Pad", "Index", "Scatter", "Clone"), 0),
     **dict.fromkeys(("Sigmoid", "Tanh", "SiLU", "ELU", "GELU", "GELUTanh", "Softplus"), 4),
     **dict.fromkeys(("Softmax", "LogSoftmax", "LogSumExp", "CrossEntropy", "BCELoss"), 4),
     **dict.fromkeys(("BatchNorm", "LayerNorm", "Var"), 5),

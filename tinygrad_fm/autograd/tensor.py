@@ -14,27 +14,54 @@ import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import wraps
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinygrad_fm import autograd, ops
+from tinygrad_fm import ops
+from tinygrad_fm.autograd.mode import mode
+from tinygrad_fm.autograd.promotion import holds_float64, result_type
 from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.elementwise import floor_divide, remainder
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.memory import copy_of
-from tinygrad_fm.ops.readonly import note_write
-from tinygrad_fm.ops.shape import two_steps
-from tinygrad_fm.promotion import holds_float64, result_type
+from tinygrad_fm.ops.readonly import write_into
+from tinygrad_fm.ops.shape import ARRAY
 
-mode = autograd.mode  # bound here once: `apply` looks at it for every operation
 next_number = count(1).__next__
 new_tensor = object.__new__  # without `__init__` and its questions
+PICKLED = ("_requires_grad", "data", "grad", "grad_fn")
 Scalar = int | float | bool | complex
 Flag = bool  # inside the class `bool` is the method
 Dim = int | Sequence[int] | None
+
+
+class RemovableHandle:
+    """What registering a hook returns; `remove()` takes the hook off again."""
+
+    def __init__(self, hooks: dict[Any, Callable], key: object) -> None:
+        self.hooks, self.key = hooks, key
+
+    def remove(self) -> None:
+        """Take the hook off; a second time does nothing."""
+        self.hooks.pop(self.key, None)
+
+
+def numpy_names(reduction: Any) -> Any:
+    """Let a reduction take `axis=` and `keepdims=` as well, as PyTorch's do."""
+
+    @wraps(reduction)
+    def renamed(self: Tensor, *args: Any, **options: Any) -> Any:
+        if "axis" in options:
+            options["dim"] = options.pop("axis")
+        if "keepdims" in options:
+            options["keepdim"] = options.pop("keepdims")
+        return reduction(self, *args, **options)
+
+    return renamed
 
 
 class MinMax(NamedTuple):
@@ -76,10 +103,30 @@ def apply(operation: type[Function], *inputs: Tensor, **options: Any) -> Tensor:
         node.edges = edges
         node.number = next_number()
         node.output_shape = result.data.shape
+        if options:
+            node.options = options
+        if node.saved:
+            node.ids = [*map(id, arrays), id(result.data)]
         result.grad_fn = node
     else:
         result.grad_fn = None
     return result
+
+
+def view_of(x: Tensor, operation: type[Function], **options: Any) -> Tensor:
+    """`apply` for an operation whose result shares x's memory (if it does): see `inplace.py`."""
+    y = apply(operation, x, **options)
+    base = y.data.base
+    if base is not None and (base is x.data or base is x.data.base):
+        y.viewed = (x, operation, options)
+        y.root = root = getattr(x, "root", x)
+        views = getattr(root, "views", None)
+        if views is None:
+            views = root.views = []
+        elif len(views) >= 16 and len(views).bit_count() == 1:  # at 16, 32, … look for dead ones
+            views[:] = [reference for reference in views if reference() is not None]
+        views.append(weakref.ref(y))
+    return y
 
 
 class Tensor:
@@ -95,12 +142,35 @@ class Tensor:
         TypeError: if an integer or boolean tensor requires a gradient, or `data` holds no numbers.
     """
 
-    __slots__ = ("__weakref__", "_requires_grad", "data", "grad", "grad_fn")
-    __array_ufunc__ = None  # makes `ndarray * Tensor` call Tensor.__rmul__
+    __slots__ = (
+        "__weakref__",
+        "_requires_grad",
+        "data",
+        "grad",
+        "grad_fn",
+        "hooks",
+        "root",
+        "viewed",
+        "views",
+    )
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        from tinygrad_fm.autograd.protocols import array_ufunc  # which is built on tensors
+
+        return array_ufunc(ufunc, method, *inputs, **options)
+
+    def __array_function__(self, function: Any, types: Any, args: tuple, options: dict) -> Any:
+        from tinygrad_fm.autograd.protocols import array_function
+
+        return array_function(function, args, options)
 
     data: np.ndarray
     grad: Tensor | None
     grad_fn: Function | None
+    hooks: dict[float, Any]  # of a leaf; unset until there is one. Others have theirs in `grad_fn`
+    root: Tensor  # what a view is a view of in the end; unset if it is none
+    viewed: tuple[Tensor, type[Function], dict[str, Any]]  # one step towards it, and how
+    views: list[weakref.ref[Tensor]]  # of a root
 
     def __init__(
         self, data: ArrayLike | Tensor, requires_grad: bool = False, dtype: DTypeLike | None = None
@@ -140,6 +210,28 @@ class Tensor:
         """Whether no recorded operation made this tensor."""
         return self.grad_fn is None
 
+    @property
+    def edge(self) -> Any:
+        """Where gradients of this tensor go: to the operation that made it, or to itself."""
+        return self.grad_fn or self
+
+    @staticmethod
+    def at(array: np.ndarray, edge: Any) -> Tensor:
+        """An array as the tensor whose gradients go to `edge` (None: nowhere)."""
+        if isinstance(edge, Function):
+            tensor = Tensor(array)
+            tensor.grad_fn, tensor._requires_grad = edge, True
+        elif edge is None or edge.data is array:
+            tensor = Tensor(array) if edge is None else edge
+        else:  # the leaf has been given other memory since
+            tensor = edge.view_as(edge)
+            tensor.data = array
+        return tensor
+
+    def apply_function(self, operation: type[Function], *inputs: Any, **options: Any) -> Tensor:
+        """What `Function.of` does where an input is a tensor."""
+        return apply(operation, *map(as_tensor, inputs), **options)
+
     def detach(self) -> Tensor:
         """The same memory outside the graph."""
         return Tensor(self.data)
@@ -148,48 +240,61 @@ class Tensor:
         """Keep `.grad` of this computed tensor as well (leaves always keep theirs)."""
         if not self._requires_grad:
             raise RuntimeError("retain_grad needs a tensor that requires a gradient")
-        if self.grad_fn is not None:
-            self.grad_fn.retain = weakref.ref(self)
+        if self.grad_fn is None:
+            return
+        this = weakref.ref(self)  # the graph should not keep its results alive
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool = False) -> None:
-        """Add ∂L/∂(leaf) to the `.grad` of every leaf that this tensor was computed from.
+        def keep(gradient: Tensor) -> None:
+            tensor = this()
+            if tensor is not None and gradient.grad_fn is not None:
+                tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
+            elif tensor is not None:
+                tensor.accumulate_grad(gradient.data, False)
 
-        L is this tensor itself or, with `gradient`, whatever is computed from it.
+        if self.grad_fn.hooks is None:
+            self.grad_fn.hooks = {}
+        self.grad_fn.hooks[math.inf] = keep  # behind all others
 
-        Args:
-            gradient: ∂L/∂(this), of this tensor's shape; may be left out for a single element,
-                where it is 1.
-            retain_graph: keep the graph, so that `backward` can run over it once more.
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook` with ∂L/∂(this tensor) whenever `backward` has computed it.
+
+        What the hook returns, unless None, takes the gradient's place.
 
         Raises:
-            RuntimeError: if nothing here requires a gradient, if `gradient` is missing or of the
-                wrong shape, or if the graph has been used up.
+            RuntimeError: if the tensor requires no gradient.
         """
         if not self._requires_grad:
-            raise RuntimeError(
-                "backward needs a tensor that was computed from one with requires_grad=True; "
-                "this one was not (or it was computed under no_grad)"
-            )
-        if gradient is None:
-            if self.data.size != 1:
-                raise RuntimeError(
-                    f"backward without a gradient needs a single element, got shape {self.shape}; "
-                    "reduce it first, as in loss.mean().backward(), or pass gradient="
-                )
-            grad = np.ones_like(self.data)
-        else:
-            grad = as_array(gradient, self.dtype)
-            if grad.shape != self.shape:
-                raise RuntimeError(f"gradient has shape {grad.shape}, the tensor {self.shape}")
-        if self.grad_fn is None:
-            self.accumulate_grad(grad, False)
-        else:
-            autograd.backward(self.grad_fn, grad, retain_graph)
+            raise RuntimeError("register_hook needs a tensor that requires a gradient")
+        edge = self.edge
+        hooks = getattr(edge, "hooks", None)
+        if hooks is None:
+            hooks = edge.hooks = {}
+        key = next_number()
+        hooks[key] = hook
+        return RemovableHandle(hooks, key)
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Tensor | Sequence[Tensor] | None = None,
+    ) -> None:
+        """Add ∂L/∂(leaf) to the `.grad` of every leaf that this tensor was computed from.
+
+        L is this tensor itself or, with `gradient`, whatever is computed from it. Arguments and
+        errors are those of `autograd.backward`; `gradient` may be left out for a single element.
+        """
+        from tinygrad_fm.autograd.engine import backward  # which is built on tensors
+
+        backward(self, gradient, retain_graph, create_graph, inputs)
 
     def accumulate_grad(self, grad: np.ndarray, owned: bool) -> None:
         """Add to `.grad`; memory that is not `owned` is copied, so that no two gradients share."""
         if self.grad is None:
             self.grad = Tensor(grad if owned else copy_of(grad))
+        elif self.grad._requires_grad or not self.grad.data.flags.writeable:
+            self.grad = Tensor(self.grad.data + grad)
         else:
             self.grad.data += grad
 
@@ -285,6 +390,10 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         """A number as in f"{loss:.3f}"; without a format, as `str` does."""
         return format(self.item(), spec) if spec else str(self)
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """What is pickled: all but hooks, and who is a view of whom."""
+        return None, {name: getattr(self, name) for name in PICKLED}
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         if self.grad_fn is not None:
@@ -486,10 +595,12 @@ class Tensor:
         a, b = pair(self.detach(), other.detach())
         return a.data, b.data
 
+    @numpy_names
     def all(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Whether all elements are true (not 0)."""
         return Tensor(self.data.all(axis=self._axes(dim), keepdims=keepdim))
 
+    @numpy_names
     def any(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Whether any element is true (not 0)."""
         return Tensor(self.data.any(axis=self._axes(dim), keepdims=keepdim))
@@ -512,6 +623,26 @@ class Tensor:
         """|x|."""
         self._refuse_bool("abs")
         return apply(ops.Abs, self)
+
+    def expm1(self) -> Tensor:
+        """eˣ - 1, exact for small x."""
+        return apply(ops.Expm1, *floats(self))
+
+    def log1p(self) -> Tensor:
+        """ln(1 + x), exact for small x."""
+        return apply(ops.Log1p, *floats(self))
+
+    def sin(self) -> Tensor:
+        """sin x."""
+        return apply(ops.Sin, *floats(self))
+
+    def cos(self) -> Tensor:
+        """cos x."""
+        return apply(ops.Cos, *floats(self))
+
+    def erf(self) -> Tensor:
+        """erf x = 2/√π ∫₀ˣ e^(-t²) dt."""
+        return apply(ops.Erf, *floats(self))
 
     def tanh(self) -> Tensor:
         """(eˣ - e⁻ˣ)/(eˣ + e⁻ˣ)."""
@@ -543,16 +674,19 @@ class Tensor:
             if bound is not None:
                 b, x = pair(bound, x)
                 beside = beyond(x.data, b.data) | (b.data != b.data)  # a bound of NaN gives NaN
-                x = apply(ops.Where, b, x, condition=beside)
+                x = apply(ops.Where, Tensor(beside), b, x)
         return x
 
     # ---------------------------------------------------------------- reductions
 
-    def sum(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
+    @numpy_names
+    def sum(self, dim: Dim = None, keepdim: Flag = False, dtype: DTypeLike | None = None) -> Tensor:
         """Σ over `dim` (all axes if None). Integers and booleans add up to int64."""
-        x = self if self.dtype.kind in "fc" else self.long()
+        x = self if dtype is None else self.to(dtype)
+        x = x if x.dtype.kind in "fc" else x.long()
         return apply(ops.Sum, x, axes=x._reduced(dim), keepdim=keepdim)
 
+    @numpy_names
     def mean(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Σ x / n over `dim` (all axes if None).
 
@@ -562,6 +696,7 @@ class Tensor:
         self._need_float("mean")
         return apply(ops.Mean, self, axes=self._reduced(dim), keepdim=keepdim)
 
+    @numpy_names
     def var(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
         """Σ (x - μ)² / (n - correction) over `dim` (all axes if None).
 
@@ -572,6 +707,7 @@ class Tensor:
         """
         return self._spread(ops.Var, dim, correction, keepdim)
 
+    @numpy_names
     def std(self, dim: Dim = None, correction: Any = 1, keepdim: Flag = False) -> Tensor:
         """√var; of constant numbers 0, and so is its gradient."""
         return self._spread(ops.Std, dim, correction, keepdim)
@@ -583,6 +719,7 @@ class Tensor:
         axes = self._reduced(dim)
         return apply(of, self, axes=axes, keepdim=keepdim, correction=correction)
 
+    @numpy_names
     def prod(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """The product over `dim` (all axes if None). Integers and booleans give int64."""
         x = self if self.dtype.kind in "fc" else self.long()
@@ -600,10 +737,12 @@ class Tensor:
         """The smallest element, or with `dim` a pair (values, indices). The first of ties wins."""
         return self._extremum(dim, keepdim, False)
 
+    @numpy_names
     def amax(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """The largest element along axes; ties share the gradient evenly."""
         return apply(ops.Extremum, self, axes=self._reduced(dim), keepdim=keepdim, largest=True)
 
+    @numpy_names
     def amin(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """The smallest element along axes; ties share the gradient evenly."""
         return apply(ops.Extremum, self, axes=self._reduced(dim), keepdim=keepdim, largest=False)
@@ -619,10 +758,12 @@ class Tensor:
             values, indices = values.squeeze(dim), indices.squeeze(dim)
         return MinMax(values, indices)
 
+    @numpy_names
     def argmax(self, dim: int | None = None, keepdim: Flag = False) -> Tensor:
         """The index of the (first) largest element."""
         return Tensor(np.asarray(np.argmax(self.data, axis=dim, keepdims=keepdim)))
 
+    @numpy_names
     def argmin(self, dim: int | None = None, keepdim: Flag = False) -> Tensor:
         """The index of the (first) smallest element."""
         return Tensor(np.asarray(np.argmin(self.data, axis=dim, keepdims=keepdim)))
@@ -658,7 +799,7 @@ class Tensor:
         try:
             if wanted and min(wanted) < -1:  # NumPy would take it for -1
                 raise ValueError
-            return apply(ops.Reshape, self, shape=wanted)
+            return view_of(self, ops.Reshape, shape=wanted)
         except ValueError:
             raise ValueError(
                 f"cannot reshape {self.shape} ({self.numel()} elements) into {wanted}"
@@ -685,7 +826,7 @@ class Tensor:
         axes = tuple(self._axis(d) for d in as_shape(dims))
         if sorted(axes) != list(range(self.ndim)):
             raise ValueError(f"permute needs each of {self.ndim} axes once, got {as_shape(dims)}")
-        return apply(ops.Permute, self, axes=axes)
+        return view_of(self, ops.Permute, axes=axes)
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
         """Two axes swapped (a view)."""
@@ -693,7 +834,16 @@ class Tensor:
         a, b = self._axis(dim0), self._axis(dim1)
         if a != b:  # a number has no axes, but may be told to swap 0 and -1
             axes[a], axes[b] = b, a
-        return apply(ops.Permute, self, axes=tuple(axes))
+        return view_of(self, ops.Permute, axes=tuple(axes))
+
+    swapaxes = transpose
+
+    def flip(self, *dims: Any) -> Tensor:
+        """The elements in reverse order along axes (a copy)."""
+        x = self
+        for axis in self._axes(as_shape(dims)):
+            x = x[(slice(None),) * axis + (np.arange(x.shape[axis])[::-1],)]
+        return x
 
     def squeeze(self, dim: Dim = None) -> Tensor:
         """Drop axes of size 1: all of them, or those of `dim`."""
@@ -715,7 +865,7 @@ class Tensor:
             if wanted[lead + i] == -1:
                 wanted[lead + i] = n
         try:
-            return apply(ops.Expand, self, shape=tuple(wanted))
+            return view_of(self, ops.Expand, shape=tuple(wanted))
         except ValueError:
             raise ValueError(
                 f"cannot expand {self.shape} to {as_shape(sizes)}: sizes must agree from the last "
@@ -754,108 +904,101 @@ class Tensor:
             raise IndexError(f"gather counts from 0 on, got an index of {index.data.min()}")
         if self.ndim == 0 and index.data > 0:  # of which NumPy reads the one element there is
             raise IndexError(f"gather from one number has index 0 only, got {index.item()}")
-        return apply(ops.Gather, self, axis=self._axis(dim), index=index.data)
+        places: list[Any] = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+        if self.ndim:  # a number has no axis to be read along
+            places[self._axis(dim)] = index
+        return self[tuple(places)]
 
     def __getitem__(self, index: Any) -> Tensor:
         """Slices, integers, None, `...`, boolean masks and integer arrays, as in PyTorch."""
-        return apply(ops.Index, self, index=as_index(index))
+        static, arrays = as_index(index)
+        if arrays:
+            return apply(ops.Index, self, *map(Tensor, arrays), index=static)
+        return view_of(self, ops.Index, index=static)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Write in place; only outside a graph."""
-        self._need_unrecorded("x[index] = value", value, "where, cat or x * mask")
-        view, picks = two_steps(as_index(index))
-        note_write(self.data)
-        self.data[view][picks] = unwrapped(value)
+        """Write in place."""
+        from tinygrad_fm.autograd.inplace import set_item  # which is built on tensors
+
+        set_item(self, index, value)
 
     # ---------------------------------------------------------------- in place
 
     def __iadd__(self, other: Any) -> Tensor:
-        return self._updated(operator.add, np.add, other)
+        return self._write(operator.add, np.add, other)
 
     def __isub__(self, other: Any) -> Tensor:
-        return self._updated(operator.sub, np.subtract, other)
+        return self._write(operator.sub, np.subtract, other)
 
     def __imul__(self, other: Any) -> Tensor:
-        return self._updated(operator.mul, np.multiply, other)
+        return self._write(operator.mul, np.multiply, other)
 
     def __itruediv__(self, other: Any) -> Tensor:
-        return self._updated(operator.truediv, np.divide, other)
+        return self._write(operator.truediv, np.divide, other)
 
     def __ipow__(self, other: Any) -> Tensor:
-        return self._updated(operator.pow, np.power, other)
+        return self._write(operator.pow, np.power, other)
 
     def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._updated(operator.floordiv, floor_divide, other)
+        return self._write(operator.floordiv, floor_divide, other)
 
     def __imod__(self, other: Any) -> Tensor:
-        return self._updated(operator.mod, remainder, other)
+        return self._write(operator.mod, remainder, other)
 
     def add_(self, other: Any, alpha: Any = 1) -> Tensor:
-        """x += alpha·other, in place; only outside a graph."""
-        return self._write(np.add, other if alpha == 1 else as_tensor(other) * alpha)
+        """x += alpha·other, in place."""
+        return self._write(operator.add, np.add, other if alpha == 1 else as_tensor(other) * alpha)
 
     def sub_(self, other: Any, alpha: Any = 1) -> Tensor:
-        """x -= alpha·other, in place; only outside a graph."""
-        return self._write(np.subtract, other if alpha == 1 else as_tensor(other) * alpha)
+        """x -= alpha·other, in place."""
+        return self._write(
+            operator.sub, np.subtract, other if alpha == 1 else as_tensor(other) * alpha
+        )
 
     def mul_(self, other: Any) -> Tensor:
-        """x *= other, in place; only outside a graph."""
-        return self._write(np.multiply, other)
+        """x *= other, in place."""
+        return self._write(operator.mul, np.multiply, other)
 
     def div_(self, other: Any) -> Tensor:
-        """x /= other, in place; only outside a graph."""
-        return self._write(np.divide, other)
+        """x /= other, in place."""
+        return self._write(operator.truediv, np.divide, other)
+
+    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
+        """`clamp` in place."""
+        return self._in_place(lambda x: x.clamp(min, max), min, max)
 
     def copy_(self, source: Any) -> Tensor:
-        """Overwrite with (broadcast) `source`; only outside a graph."""
-        self[...] = source
+        """Overwrite with (broadcast) `source`."""
+        self[...] = source.expand(*self.shape) if isinstance(source, Tensor) else source
         return self
 
     def fill_(self, value: Any) -> Tensor:
-        """Overwrite with one number; only outside a graph."""
+        """Overwrite with one number."""
         self[...] = value
         return self
 
     def zero_(self) -> Tensor:
-        """Overwrite with zeros; only outside a graph."""
+        """Overwrite with zeros."""
         return self.fill_(0)
 
-    def _follows(self, other: Any) -> Any:
-        """Whether `x += other` is recorded as a new tensor (a leaf of a graph may not change)."""
-        if not mode.recording or (self._requires_grad and self.grad_fn is None):
-            return False
-        return self._requires_grad or (isinstance(other, Tensor) and other._requires_grad)
-
-    def _updated(self, operation: Callable, ufunc: Callable, other: Any) -> Tensor:
-        if not self._follows(other):
-            return self._write(ufunc, other)
-        result = operation(self, other)
-        if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
-            raise TypeError(
-                f"in-place {ufunc.__name__} keeps {self.dtype} {self.shape}, the result would be "
-                f"{result.dtype} {result.shape}; write x = x + y"
-            )
-        return result.to(self.dtype)
-
-    def _write(self, ufunc: Callable, other: Any) -> Tensor:
-        self._need_unrecorded(f"in-place {ufunc.__name__}", other, "x = x + y")
+    def _write(self, operation: Callable, ufunc: Callable, other: Any) -> Tensor:
+        """`operation(self, other)` in place: by `ufunc` at once where nothing is recorded."""
+        wants = self._requires_grad or (isinstance(other, Tensor) and other._requires_grad)
+        if mode.recording and wants and self.dtype.kind in "fc":
+            return self._in_place(lambda x: operation(x, other), other)
         if ufunc is np.subtract:
             self._refuse_bool("subtraction")
             as_tensor(other)._refuse_bool("subtraction")
         value = unwrapped(other)
         if isinstance(other, Tensor) and self.dtype.kind in "iu" and value.dtype.kind in "iu":
             value = value.astype(self.dtype)  # any integers, as in PyTorch; never floats
-        note_write(self.data)
-        ufunc(self.data, value, out=self.data, casting="same_kind")
+        write_into(self.data, lambda: ufunc(self.data, value, out=self.data, casting="same_kind"))
         return self
 
-    def _need_unrecorded(self, what: str, value: Any, instead: str) -> None:
-        wants = self._requires_grad or (isinstance(value, Tensor) and value._requires_grad)
-        if mode.recording and wants:
-            raise RuntimeError(
-                f"{what} would not be seen by backward, because the tensor requires a gradient; "
-                f"write {instead}, or do it inside no_grad()"
-            )
+    def _in_place(self, compute: Callable[[Tensor], Tensor], *others: Any) -> Tensor:
+        from tinygrad_fm.autograd.inplace import in_place  # which is built on tensors
+
+        return in_place(self, compute, *others)
 
     # ---------------------------------------------------------------- axes
 
@@ -924,10 +1067,22 @@ def as_shape(sizes: tuple) -> tuple[int, ...]:
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes
 
 
-def as_index(index: Any) -> tuple:
-    """The parts of an index, with tensors, sequences and booleans as arrays, single integers as
-    Python's."""
-    return tuple(_index_part(part) for part in (index if isinstance(index, tuple) else (index,)))
+def as_index(index: Any) -> tuple[tuple, list[np.ndarray]]:
+    """An index as `ops.Index` takes it: its static parts, and the arrays among them.
+
+    Tensors, sequences and booleans become arrays, single integers Python's.
+    """
+    static, arrays = [], []
+    for part in index if isinstance(index, tuple) else (index,):
+        part = _index_part(part)
+        if isinstance(part, np.ndarray):
+            arrays.append(part)
+            part = ARRAY
+        elif isinstance(part, slice):
+            ends = (part.start, part.stop, part.step)
+            part = tuple(None if end is None else operator.index(end) for end in ends)
+        static.append(part)
+    return tuple(static), arrays
 
 
 def _index_part(part: Any) -> Any:

@@ -1,0 +1,160 @@
+"""NumPy's functions on tensors: `np.exp(t)`, `np.where(mask, t, 0)`, `special.erf(t)`.
+
+NumPy asks its arguments before it computes (`__array_ufunc__` and `__array_function__`, NEP 13 and
+NEP 18). Tensors answer with the operations that their own methods use, so what is computed is
+recorded. This is also how a `backward` that is written for arrays runs on tensors.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from tinygrad_fm import ops
+from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, float_pair, pair
+from tinygrad_fm.creation import cat, einsum, stack, where
+
+UFUNCS: dict[Any, Callable[..., Any]] = {
+    np.add: lambda a, b: apply(ops.Add, *pair(a, b)),
+    np.subtract: lambda a, b: apply(ops.Sub, *pair(a, b)),
+    np.multiply: lambda a, b: apply(ops.Mul, *pair(a, b)),
+    np.divide: lambda a, b: apply(ops.Div, *float_pair(a, b)),
+    np.remainder: lambda a, b: apply(ops.Remainder, *pair(a, b)),
+    np.power: lambda a, b: apply(ops.Pow, *pair(a, b)),
+    np.matmul: lambda a, b: as_tensor(a) @ b,
+    np.maximum: lambda a, b: apply(ops.Maximum, *pair(a, b)),
+    np.minimum: lambda a, b: -apply(ops.Maximum, *(-x for x in pair(a, b))),
+    np.negative: operator.neg,
+    np.positive: lambda x: x,
+    np.absolute: Tensor.abs,
+    np.reciprocal: lambda x: 1 / x,
+    np.square: lambda x: x * x,
+    np.exp: Tensor.exp,
+    np.expm1: Tensor.expm1,
+    np.log: Tensor.log,
+    np.log1p: Tensor.log1p,
+    np.sqrt: Tensor.sqrt,
+    np.sin: Tensor.sin,
+    np.cos: Tensor.cos,
+    np.tanh: Tensor.tanh,
+    special.erf: Tensor.erf,
+    special.expit: Tensor.sigmoid,
+}
+# Their values are booleans or steps: no gradient flows through them.
+FLAT = {
+    np.sign, np.isfinite, np.isnan, np.isinf, np.floor, np.ceil, np.rint, np.signbit,
+    np.floor_divide,
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+}  # fmt: skip
+
+Axis = Any
+
+
+def _clip(a: Tensor, a_min: Any = None, a_max: Any = None, **bounds: Any) -> Tensor:
+    return as_tensor(a).clamp(bounds.get("min", a_min), bounds.get("max", a_max))
+
+
+def _variance(x: Tensor, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    return x.var(axis, correction=ddof, keepdim=keepdims)
+
+
+def _deviation(x: Tensor, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    return x.std(axis, correction=ddof, keepdim=keepdims)
+
+
+def _einsum(equation: str, *operands: Any, optimize: bool = False) -> Tensor:
+    return einsum(equation, *map(as_tensor, operands))  # which sets `optimize` itself
+
+
+def _swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
+    return x.transpose(axis1, axis2)
+
+
+def _transpose(x: Tensor, axes: Axis = None) -> Tensor:
+    return x.permute(*(reversed(range(x.ndim)) if axes is None else axes))
+
+
+def _moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
+    axes = list(range(x.ndim))
+    axes.insert(destination % x.ndim, axes.pop(source % x.ndim))
+    return x.permute(*axes)
+
+
+FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.sum: lambda x, axis=None, keepdims=False: x.sum(axis, keepdims),
+    np.mean: lambda x, axis=None, keepdims=False: x.mean(axis, keepdims),
+    np.prod: lambda x, axis=None, keepdims=False: x.prod(axis, keepdims),
+    np.max: lambda x, axis=None, keepdims=False: x.amax(axis, keepdims),
+    np.min: lambda x, axis=None, keepdims=False: x.amin(axis, keepdims),
+    np.var: _variance,
+    np.std: _deviation,
+    np.cumsum: lambda x, axis=None: x.reshape(-1).cumsum(0) if axis is None else x.cumsum(axis),
+    np.argmax: lambda x, axis=None, keepdims=False: x.argmax(axis, keepdims),
+    np.argmin: lambda x, axis=None, keepdims=False: x.argmin(axis, keepdims),
+    np.all: lambda x, axis=None, keepdims=False: x.all(axis, keepdims),
+    np.any: lambda x, axis=None, keepdims=False: x.any(axis, keepdims),
+    np.where: lambda condition, x, y: where(as_tensor(condition), x, y),
+    np.clip: _clip,
+    np.einsum: _einsum,
+    np.dot: lambda a, b: as_tensor(a) @ b,
+    np.concatenate: lambda arrays, axis=0: cat([*map(as_tensor, arrays)], axis),
+    np.stack: lambda arrays, axis=0: stack([*map(as_tensor, arrays)], axis),
+    np.reshape: lambda x, shape: x.reshape(shape),
+    np.ravel: lambda x: x.reshape(-1),
+    np.transpose: _transpose,
+    np.swapaxes: _swapaxes,
+    np.moveaxis: _moveaxis,
+    np.expand_dims: lambda x, axis: x.unsqueeze(axis),
+    np.squeeze: lambda x, axis=None: x.squeeze(axis),
+    np.broadcast_to: lambda x, shape: x.expand(shape),
+    np.flip: lambda x, axis: x.flip(axis),
+    np.copy: Tensor.clone,
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x, axis=None: x.numel() if axis is None else x.shape[axis],
+    np.zeros_like: lambda x: Tensor(np.zeros_like(x.data)),
+    np.ones_like: lambda x: Tensor(np.ones_like(x.data)),
+}
+
+
+def array_ufunc(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    """What `Tensor.__array_ufunc__` does.
+
+    Raises:
+        TypeError: for a function that tensors do not know, and for `out=`, `where=` or `dtype=`.
+    """
+    if method != "__call__":
+        raise TypeError(f"np.{ufunc.__name__}.{method} is not supported on tensors")
+    if options:
+        raise TypeError(
+            f"np.{ufunc.__name__} on tensors takes no {', '.join(options)}=: what is recorded is "
+            "never written into"
+        )
+    if ufunc in UFUNCS:
+        return UFUNCS[ufunc](*inputs)
+    if ufunc in FLAT:
+        return Tensor(ufunc(*(x.data if isinstance(x, Tensor) else x for x in inputs)))
+    raise TypeError(
+        f"np.{ufunc.__name__} is not supported on tensors: it has no derivative here. Use "
+        "x.detach().numpy() for its values alone, or write an operation (docs/operation.md)"
+    )
+
+
+def array_function(function: Any, args: tuple, options: dict[str, Any]) -> Any:
+    """What `Tensor.__array_function__` does.
+
+    Raises:
+        TypeError: for a function that tensors do not know, or arguments that it does not take.
+    """
+    name = f"np.{function.__name__}"
+    if function not in FUNCTIONS:
+        raise TypeError(
+            f"{name} is not supported on tensors; use x.detach().numpy() for its values alone"
+        )
+    return FUNCTIONS[function](*args, **options)
