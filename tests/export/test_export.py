@@ -16,11 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from saved_runs import saved_run
 
-from tinygrad_fm import nn, no_grad
+from tinygrad_fm import no_grad
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.catalog import CLOTHES
 from tinygrad_fm.export import FORMATS, ExportError, export
-from tinygrad_fm.export.onnx_graph import Graph
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.reference.models import BUILDERS
 from tinygrad_fm.runs import RunError, classify
@@ -49,7 +48,7 @@ def test_onnxruntime_gives_the_probabilities_that_the_run_gives(tmp_path, name):
     session = onnxruntime.InferenceSession(export(run, "onnx"))
     for images in (IMAGES, IMAGES[:1]):  # the batch's size is free
         (got,) = session.run(["probabilities"], {"images": images[:, np.newaxis]})
-        np.testing.assert_allclose(got, classify(run, images), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(got, classify(run, images), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-5)
 
 
@@ -116,18 +115,3 @@ def test_a_run_without_weights_is_refused(tmp_path, to):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(RunError, match=r"model\.safetensors is not there"):
         export(run, to)
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        (nn.GELU(), "does not know GELU"),
-        (nn.AdaptiveAvgPool2d(2), "output_size=2"),
-        (nn.Conv2d(1, 1, 3, padding="same"), "padding in numbers, got 'same'"),
-        (nn.BatchNorm1d(3, affine=False), "with weights"),
-        (nn.Flatten(0), "Flatten"),
-    ],
-)
-def test_what_onnx_export_does_not_know_is_named(layer, message):
-    with pytest.raises(ExportError, match=message):
-        Graph().add(nn.Sequential(layer), "x")

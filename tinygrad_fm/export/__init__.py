@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tinygrad_fm.export.error import ExportError
-from tinygrad_fm.export.onnx_file import onnx_file
+from tinygrad_fm.export.onnx_file import onnx, onnx_file
 from tinygrad_fm.export.state import safetensors_file, torch_file
 from tinygrad_fm.files import write_atomically
 from tinygrad_fm.runs import SavedRun
@@ -41,4 +41,4 @@ def export(run: SavedRun, to: str, out: str | Path | None = None) -> Path:
     return path
 
 
-__all__ = ["FORMATS", "ExportError", "export"]
+__all__ = ["FORMATS", "ExportError", "export", "onnx"]

@@ -1,19 +1,21 @@
-"""A run as an ONNX file that takes pixels and gives probabilities: nothing is left to remember.
+"""A module as an ONNX file, and a run as one that takes pixels and gives probabilities.
 
     images         uint8 (batch, 1, 28, 28), pixels 0 to 255 as the data set has them
     probabilities  float32 (batch, 10), of the classes named in the file's metadata
 
-Normalisation comes first in the graph, the way from the model's outputs to probabilities last.
+With a run nothing is left to remember: normalisation comes first in the graph, the way from the
+model's outputs to probabilities last.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data import Normalize
 from tinygrad_fm.export.error import ExportError
 from tinygrad_fm.nn import Module
@@ -21,69 +23,113 @@ from tinygrad_fm.recipes.recipe import proportional, softmax
 from tinygrad_fm.runs import SavedRun
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ValueInfoProto
 
     from tinygrad_fm.export.onnx_graph import Graph
 
 OPSET, IR_VERSION = 17, 8  # of 2022: old enough for the runtimes in use, new enough for us
 
 
+def onnx(model: Module, *examples: Tensor) -> bytes:
+    """A module, however its `forward` is written, as an ONNX file; needs the package onnx.
+
+    The module runs in evaluation mode on the examples, and on a batch of another size, and its
+    operations become the file's. Inputs are called `input` (`input_0`, `input_1`, … if there are
+    several), outputs likewise. The first axis of the first example is the batch, whose size is
+    free, and so is that of every other example with as long a first axis. Everything else that
+    `forward` makes of Python's numbers and branches is as it was for the examples.
+
+    Args:
+        examples: what `forward` takes: tensors of at least one axis, with values as they will be.
+
+    Raises:
+        ExportError: onnx is not installed, it has no operator for an operation, or a number that
+            the model computes outside of its operations depends on the input.
+        RuntimeError: the module writes into a tensor in place.
+    """
+    if not examples or any(x.ndim == 0 or x.numel() == 0 for x in examples):
+        raise ExportError("ONNX export wants an example of each input, with at least one element")
+    graph = _graph()
+    from tinygrad_fm.export.onnx_graph import info
+
+    names = _numbered("input", len(examples))
+    given = [
+        info(name, x.dtype, (-1, *x.shape[1:]) if len(x) == len(examples[0]) else x.shape)
+        for name, x in zip(names, examples, strict=True)
+    ]
+    outputs = graph.add(model, examples, names)
+    results = []
+    for name, (last, result) in zip(_numbered("output", len(outputs)), outputs, strict=True):
+        graph.node("Identity", last, name=name)
+        result.name = name
+        results.append(result)
+    return _file(graph, given, results)
+
+
 def onnx_file(run: SavedRun) -> bytes:
     """The run's model with its normalisation; needs the package onnx.
 
     Raises:
-        ExportError: onnx is not installed, or it has no operator for a layer.
+        ExportError: onnx is not installed, or it has no operator for an operation.
     """
+    graph = _graph()
+    from onnx import TensorProto, helper
+
+    x = _normalised(graph, "images", run.normalise)
+    example = np.random.default_rng(0).normal(size=(2, 1, 28, 28)).astype(np.float32)
+    ((outputs, _),) = graph.add(run.model(), [Tensor(example)], [x])
+    last = _probabilities(graph, outputs, run.recipe.probabilities)
+    graph.node("Identity", last, name="probabilities")
+    return _file(
+        graph,
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 1, 28, 28])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])],
+        name=run.recipe.name,
+        doc="images: uint8 pixels 0 to 255, light on black; probabilities of the classes",
+        facts={"recipe": run.recipe.name, "classes": json.dumps(run.classes)},
+    )
+
+
+def _graph() -> Graph:
     try:
-        import onnx
+        import onnx  # noqa: F401
     except ImportError as error:
         raise ExportError(
             "the package onnx is not installed; install it with `pip install onnx`, "
             "or export to safetensors, which needs nothing"
         ) from error
-    model = as_onnx(run.model(), run.normalise, run.recipe.probabilities)
-    model.graph.name = run.recipe.name
-    facts = {"recipe": run.recipe.name, "classes": json.dumps(run.classes)}
-    onnx.helper.set_model_props(model, facts)
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
-
-
-def as_onnx(
-    model: Module, normalise: Normalize, probabilities: Callable[[np.ndarray], np.ndarray]
-) -> ModelProto:
-    """A trained model as an ONNX model, see above.
-
-    Args:
-        normalise: the transform of float images 0 to 1 that the model was trained with.
-        probabilities: the recipe's way from outputs to probabilities.
-
-    Raises:
-        ExportError: a layer or a way to probabilities that has no ONNX operator here.
-    """
-    from onnx import TensorProto, helper
-
     from tinygrad_fm.export.onnx_graph import Graph
 
-    graph = Graph()
-    x = _normalised(graph, "images", normalise)
-    outputs = graph.add(model, x)
-    last = _probabilities(graph, outputs, probabilities)
-    graph.nodes.append(helper.make_node("Identity", [last], ["probabilities"]))
-    made = helper.make_graph(
-        graph.nodes,
-        "model",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 1, 28, 28])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])],
-        graph.weights,
-        doc_string="images: uint8 pixels 0 to 255, light on black; probabilities of the classes",
-    )
-    return helper.make_model(
+    return Graph()
+
+
+def _numbered(word: str, count: int) -> list[str]:
+    return [word] if count == 1 else [f"{word}_{i}" for i in range(count)]
+
+
+def _file(
+    graph: Graph,
+    inputs: Sequence[ValueInfoProto],
+    outputs: Sequence[ValueInfoProto],
+    name: str = "model",
+    doc: str = "",
+    facts: dict[str, str] | None = None,
+) -> bytes:
+    from onnx import checker, helper, shape_inference
+
+    made = helper.make_graph(graph.nodes, name, inputs, outputs, graph.weights, doc_string=doc)
+    model = helper.make_model(
         made,
         producer_name="tinygrad_fm",
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
+    helper.set_model_props(model, facts or {})
+    try:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, shape_inference.InferenceError) as error:
+        raise ExportError(f"ONNX does not allow this model: {error}") from error
+    return model.SerializeToString()
 
 
 def _normalised(graph: Graph, images: str, normalise: Normalize) -> str:
@@ -93,9 +139,9 @@ def _normalised(graph: Graph, images: str, normalise: Normalize) -> str:
     assert isinstance(normalise.mean, float)
     assert isinstance(normalise.std, float)
     pixels = graph.node("Cast", images, to=TensorProto.FLOAT)
-    shares = graph.node("Div", pixels, graph.scalar(255))
-    centred = graph.node("Sub", shares, graph.scalar(normalise.mean))
-    return graph.node("Div", centred, graph.scalar(normalise.std))
+    shares = graph.node("Div", pixels, graph.weight(np.float32(255)))
+    centred = graph.node("Sub", shares, graph.weight(np.float32(normalise.mean)))
+    return graph.node("Div", centred, graph.weight(np.float32(normalise.std)))
 
 
 def _probabilities(
