@@ -160,9 +160,9 @@ def _common(step: Step, other: Step, lengths: tuple[int, int]) -> dict[str, Any]
     """The options for any batch; sizes that depend on it are negative."""
     options, others = dict(step.options), dict(other.options)
     if "shape" in options:
-        options["shape"] = others["shape"] = common_sizes(
-            step.options["shape"], other.options["shape"], lengths
-        )
+        # (The option may have a -1, which the outputs' shapes tell.)
+        sizes = common_sizes(step.output.shape, other.output.shape, lengths)
+        options["shape"] = others["shape"] = sizes
     for name, value in options.items():
         if value != others[name] or (name == "shape" and value is None):
             raise ExportError(
@@ -263,8 +263,7 @@ def _laid(geometry: Any) -> dict[str, Any]:
 def _batch_norm(graph: Graph, step: Step, x: str, *parameters: str) -> str:
     if step.options["training"]:
         raise ExportError("ONNX export wants batch norm with running estimates")
-    like = step.inputs[0][0, :, ...]
-    affine = parameters[:-2] or _neutral(graph, like.shape[:1], like)
+    affine = parameters[:-2] or _neutral(graph, step.output.shape[1:2], step.output)
     return graph.node(
         "BatchNormalization", x, *affine, *parameters[-2:], epsilon=step.options["eps"]
     )
@@ -282,7 +281,13 @@ def _neutral(graph: Graph, shape: Sizes, like: np.ndarray) -> tuple[str, ...]:
 
 
 def _max_pool(graph: Graph, step: Step, x: str) -> str:
-    return graph.node("MaxPool", x, dilations=step.options["window"].dilation, **_windows(step))
+    pool, dtype = _windows(step), step.output.dtype
+    (top, left, bottom, right), (height, width) = pool["pads"], pool["kernel_shape"]
+    if bottom >= height or right >= width:  # too much for ONNX Runtime, of a dilated window
+        lowest = -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+        frame = graph.whole(0, 0, top, left, 0, 0, bottom, right)
+        x, pool["pads"] = graph.node("Pad", x, frame, graph.number(lowest, step.output)), [0] * 4
+    return graph.node("MaxPool", x, dilations=step.options["window"].dilation, **pool)
 
 
 def _average_pool(graph: Graph, step: Step, x: str) -> str:
