@@ -41,6 +41,33 @@ def test_the_same_graph_gives_the_same_text() -> None:
         assert label in text
 
 
+def test_a_module_with_its_own_forward_is_drawn_as_what_it_computes() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(4, 3), nn.Linear(4, 3, bias=False)
+
+        def forward(self, x: tg.Tensor) -> tg.Tensor:
+            h = self.left(x)
+            return tg.cat([h, self.right(x).tanh() + h], 1)
+
+    model = Branches()
+    lines = to_dot(model(tg.ones(2, 4)), dict(model.named_parameters())).splitlines()
+    labels = {line.split()[0]: line.split('"')[1] for line in lines[4:-1] if "->" not in line}
+    arrows = [line.split()[:3:2] for line in lines if "->" in line]
+    assert sorted((labels[a], labels[b]) for a, b in arrows) == [
+        ("Add", "Cat"),
+        ("Cat", r"output\n2×6"),
+        ("Linear", "Add"),
+        ("Linear", "Cat"),
+        ("Linear", "Tanh"),
+        ("Tanh", "Add"),
+        (r"left.bias\n3", "Linear"),
+        (r"left.weight\n3×4", "Linear"),
+        (r"right.weight\n3×4", "Linear"),
+    ]
+
+
 def test_shared_nodes_are_drawn_once_and_every_arrow_counts() -> None:
     x = tg.ones(2, requires_grad=True)
     y = x * x
