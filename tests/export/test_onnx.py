@@ -9,7 +9,7 @@ import pytest
 from saved_runs import stirred
 
 import tinygrad_fm as tg
-from tinygrad_fm import nn, no_grad
+from tinygrad_fm import nn, no_grad, ops
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.export import ExportError, onnx
 from tinygrad_fm.nn import functional as F
@@ -107,6 +107,17 @@ def test_a_module_with_its_own_forward(kind, batch):
     assert_same(model, normal(batch, 3, 14, 14), normal(1, 3, 14, 14), normal(7, 3, 14, 14, seed=1))
 
 
+class Cubed(ops.Function):
+    def forward(self, x):
+        return x**3
+
+
+class CubedWithTwin(Cubed):
+    @staticmethod
+    def twin(x):
+        return x * x * x
+
+
 IMAGES, ROWS = (2, 3, 7, 6), (3, 5)
 WEIGHT = normal(4, 5, seed=3)
 
@@ -123,6 +134,8 @@ CASES = {
     "softplus": (ROWS, lambda x: F.softplus(10 * x, beta=2.0, threshold=3.0)),
     "clamp": (ROWS, lambda x: x.clamp(-0.5, 0.5) + x.clamp(min=0.1) + x.clamp(max=0.2)),
     "maximum": (ROWS, lambda x: np.maximum(x, -x)),
+    "own operation with a twin": (ROWS, lambda x: CubedWithTwin.of(x + 1)),
+    "running sums": (ROWS, lambda x: x.cumsum(0) + x.cumsum(1)),
     "softmax": (ROWS, lambda x: x.softmax(0) + x.log_softmax(1)),
     "sums": (ROWS, lambda x: x.sum(1, keepdim=True) + x.mean(1, keepdim=True) + x.sum()),
     "mean of the batch": (ROWS, lambda x: x - x.mean(0)),
@@ -230,7 +243,8 @@ def test_the_model_is_as_it_was():
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        pytest.param(lambda x: x.cumsum(0), "does not know the operation CumSum", id="operation"),
+        pytest.param(lambda x: x % 2, "does not know the operation Remainder", id="operation"),
+        pytest.param(lambda x: Cubed.of(x), "Cubed.*give your own operation a twin", id="own"),
         pytest.param(lambda x: tg.where(x > 0, x, 0), "Where.*comparison", id="comparison"),
         pytest.param(lambda x: x * float(x.sum()), "Mul.*Python number", id="number"),
         pytest.param(lambda x: x + Tensor(x.data * 2), "Add.*data", id="data"),

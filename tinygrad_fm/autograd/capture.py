@@ -52,12 +52,12 @@ class Captured:
 def capture(
     function: Callable[..., Any],
     *inputs: Tensor,
-    parts: Mapping[type[Function], Callable[..., Tensor]] | None = None,
+    parts: Callable[[type[Function]], Callable[..., Tensor] | None] = lambda operation: None,
 ) -> Captured:
     """Call a function of tensors, which returns a tensor or several, and note its operations.
 
     Args:
-        parts: for operations that should not be steps, the same in terms of others.
+        parts: gives for an operation that should not be a step the same in terms of others.
 
     Raises:
         RuntimeError: if the function writes into one of its inputs or results: that is no step.
@@ -66,7 +66,7 @@ def capture(
     steps: list[Step] = []
 
     def run(node: Function, method: Callable[..., Any], arrays: tuple, options: dict) -> Any:
-        apart = (parts or {}).get(type(node))
+        apart = parts(type(node))
         if apart is not None:
             return apart(*map(Tensor, arrays), **options).data
         y = np.asarray(method(*arrays, **options))

@@ -84,7 +84,7 @@ class Graph:
         modes = [(module, module.training) for module in model.modules()]
         try:
             model.eval()
-            first, second = (capture(model, *xs, parts=PARTS) for xs in (examples, others))
+            first, second = (capture(model, *xs, parts=_parts) for xs in (examples, others))
         finally:
             for module, mode in modes:
                 module.training = mode
@@ -103,8 +103,8 @@ class Graph:
                 raise ExportError(
                     f"ONNX export does not know the operation {step.operation.__name__}; it knows "
                     f"{', '.join(sorted(kind.__name__ for kind in {*WRITERS, *PARTS}))}. Write the "
-                    "model with these, or add a function to WRITERS in "
-                    "tinygrad_fm/export/onnx_graph.py"
+                    "model with these, give your own operation a twin in terms of them, or add a "
+                    "function to WRITERS in tinygrad_fm/export/onnx_graph.py"
                 )
             for x, y in zip(step.inputs, other.inputs, strict=True):
                 if id(x) not in self.names:
@@ -210,6 +210,10 @@ def _reduced(operator: str) -> Callable[..., str]:
 
 def _extremum(graph: Graph, step: Step, x: str) -> str:
     return _reduced("ReduceMax" if step.options["largest"] else "ReduceMin")(graph, step, x)
+
+
+def _cumsum(graph: Graph, step: Step, x: str) -> str:
+    return graph.node("CumSum", x, graph.weight(np.array(step.options["axis"])))
 
 
 def _cast(graph: Graph, step: Step, x: str) -> str:
@@ -377,21 +381,13 @@ def _index(graph: Graph, step: Step, x: str, *arrays: str) -> str:
 _END = 2**31 - 1  # beyond every axis
 
 WRITERS: dict[type[ops.Function], Callable[..., str]] = {
-    ops.Add: _plain("Add"),
-    ops.Sub: _plain("Sub"),
-    ops.Mul: _plain("Mul"),
-    ops.Div: _plain("Div"),
-    ops.Pow: _plain("Pow"),
-    ops.Neg: _plain("Neg"),
-    ops.Exp: _plain("Exp"),
-    ops.Log: _plain("Log"),
-    ops.Sqrt: _plain("Sqrt"),
-    ops.Abs: _plain("Abs"),
-    ops.Sin: _plain("Sin"),
-    ops.Cos: _plain("Cos"),
-    ops.Erf: _plain("Erf"),
-    ops.Tanh: _plain("Tanh"),
-    ops.Sigmoid: _plain("Sigmoid"),
+    **{
+        operation: _plain(operation.__name__)
+        for operation in (
+            *(ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Pow, ops.Neg, ops.Exp, ops.Log, ops.Sqrt),
+            *(ops.Abs, ops.Sin, ops.Cos, ops.Erf, ops.Tanh, ops.Sigmoid, ops.Where),
+        )
+    },
     ops.ReLU: _plain("Relu"),
     ops.LeakyReLU: _plain("LeakyRelu", alpha="negative_slope"),
     ops.ELU: _plain("Elu", alpha="alpha"),
@@ -406,6 +402,7 @@ WRITERS: dict[type[ops.Function], Callable[..., str]] = {
     ops.Prod: _reduced("ReduceProd"),
     ops.LogSumExp: _reduced("ReduceLogSumExp"),
     ops.Extremum: _extremum,
+    ops.CumSum: _cumsum,
     ops.Softmax: _plain("Softmax", axis="axis"),
     ops.LogSoftmax: _plain("LogSoftmax", axis="axis"),
     ops.Reshape: _reshape,
@@ -444,5 +441,9 @@ PARTS: dict[type[ops.Function], Callable[..., Tensor]] = {
     ),
     ops.Var: _variance,
     ops.Std: lambda x, **how: _variance(x, **how).sqrt(),
-    ops.ConvReLUPool: ops.ConvReLUPool.twin,
 }
+
+
+def _parts(operation: type[ops.Function]) -> Callable[..., Tensor] | None:
+    """An operation in terms of others, if it has to be: by `PARTS`, or by its own twin."""
+    return None if operation in WRITERS else PARTS.get(operation, operation.twin)
