@@ -36,8 +36,8 @@ def onnx(model: Module, *examples: Tensor) -> bytes:
     The module runs in evaluation mode on the examples, and on a batch of another size, and its
     operations become the file's. Inputs are called `input` (`input_0`, `input_1`, … if there are
     several), outputs likewise. The first axis of the first example is the batch, whose size is
-    free, and so is that of every other example with as long a first axis. Everything else that
-    `forward` makes of Python's numbers and branches is as it was for the examples.
+    free, and so is that of every other example with as long a first axis. Branches of Python are
+    taken as for the examples.
 
     Args:
         examples: what `forward` takes: tensors of at least one axis, with values as they will be.
