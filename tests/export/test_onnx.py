@@ -145,6 +145,7 @@ CASES = {
     "reshape": ((2, 4, 3), lambda x: x.reshape(len(x) * 2, 2, 3)),
     "reshape to nothing but the batch": ((2, 4, 3), lambda x: x.reshape(-1)),
     "batch twice": ((2, 3), lambda x: (x @ x.T).reshape(len(x), 1, len(x)).flatten(1) * 1.0),
+    "nothing": (ROWS, lambda x: x[:, :0].reshape(len(x), 4, 0)),
     "permute": ((2, 4, 3), lambda x: x.permute(2, 0, 1)),
     "expand": ((2, 1, 3), lambda x: x.expand(len(x), 4, 3)),
     "a token for each": (
