@@ -48,7 +48,7 @@ def test_onnxruntime_gives_the_probabilities_that_the_run_gives(tmp_path, name):
     session = onnxruntime.InferenceSession(export(run, "onnx"))
     for images in (IMAGES, IMAGES[:1]):  # the batch's size is free
         (got,) = session.run(["probabilities"], {"images": images[:, np.newaxis]})
-        np.testing.assert_allclose(got, classify(run, images), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(got, classify(run, images), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-5)
 
 
