@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 
 from benchmarks.sides import threads
 from benchmarks.timing import seconds_per_call
-from tinygrad_fm.ops.parallel import parallel_for
+from tinygrad_fm.ops.fast.parallel import parallel_for
 
 LIBRARIES = ("numpy", "scipy", "threadpoolctl", "torch", "torchvision")
 SIDE = 1024  # of the matrices whose product is measured

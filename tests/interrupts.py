@@ -35,7 +35,8 @@ from tinygrad_fm import (
     set_num_threads,
 )
 from tinygrad_fm.data import ArrayDataset, DataLoader
-from tinygrad_fm.ops import memory, parallel, readonly
+from tinygrad_fm.ops import readonly
+from tinygrad_fm.ops.fast import memory, parallel
 from tinygrad_fm.optim import Adam
 from tinygrad_fm.train.evaluation import eval_mode
 
@@ -123,7 +124,7 @@ def check_work():
 
 CALLS = {"CALL", "CALL_FUNCTION_EX", "CALL_KW", "CALL_FUNCTION", "CALL_FUNCTION_KW", "CALL_METHOD"}
 JUMPS = {"JUMP_BACKWARD", "JUMP_ABSOLUTE"}
-OURS = (str(Path(parallel.__file__).parents[1]), __file__)
+OURS = (str(Path(parallel.__file__).parents[2]), __file__)
 
 
 class Landing:

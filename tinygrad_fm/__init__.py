@@ -36,7 +36,7 @@ from tinygrad_fm.creation import (
     zeros_like,
 )
 from tinygrad_fm.creation import bool_ as bool
-from tinygrad_fm.ops.parallel import get_num_threads, set_num_threads
+from tinygrad_fm.ops.fast.parallel import get_num_threads, set_num_threads
 from tinygrad_fm.random import manual_seed
 
 __version__ = "0.1.0"

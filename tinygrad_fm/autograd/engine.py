@@ -18,9 +18,9 @@ import numpy as np
 
 from tinygrad_fm.autograd.mode import Recording, enable_grad, mode
 from tinygrad_fm.autograd.tensor import Tensor, as_array
+from tinygrad_fm.ops.fast.memory import is_fresh
+from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Function
-from tinygrad_fm.ops.memory import is_fresh
-from tinygrad_fm.ops.parallel import one_blas_thread
 from tinygrad_fm.ops.readonly import writes
 
 Edge = Any  # a Function, or a leaf tensor

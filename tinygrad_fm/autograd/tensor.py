@@ -26,8 +26,8 @@ from tinygrad_fm.autograd.mode import mode
 from tinygrad_fm.autograd.promotion import holds_float64, result_type
 from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.elementwise import floor_divide, remainder
+from tinygrad_fm.ops.fast.memory import copy_of
 from tinygrad_fm.ops.function import Function
-from tinygrad_fm.ops.memory import copy_of
 from tinygrad_fm.ops.readonly import write_into
 from tinygrad_fm.ops.shape import ARRAY
 

@@ -19,7 +19,7 @@ from tinygrad_fm.cli.command import CommandError
 from tinygrad_fm.data import DataUnavailable, IDXError, PictureError
 from tinygrad_fm.export import ExportError
 from tinygrad_fm.formatting import printable
-from tinygrad_fm.ops.parallel import set_num_threads
+from tinygrad_fm.ops.fast.parallel import set_num_threads
 from tinygrad_fm.recipes import ExtractorError
 from tinygrad_fm.runs import RunError
 from tinygrad_fm.runs.interrupt import like_ctrl_c

@@ -6,8 +6,6 @@ case in `checking/cases`.
 """
 
 from tinygrad_fm.ops.conv import Conv2d, Conv2dWeight, ConvTranspose2d
-from tinygrad_fm.ops.conv3x3 import Conv3x3
-from tinygrad_fm.ops.conv_block import ConvNormReLUPool, ConvReLUPool
 from tinygrad_fm.ops.dropout import Dropout
 from tinygrad_fm.ops.einsum import Einsum
 from tinygrad_fm.ops.elementwise import (
@@ -43,6 +41,8 @@ from tinygrad_fm.ops.elementwise import (
     Tanh,
     Where,
 )
+from tinygrad_fm.ops.fast.conv3x3 import Conv3x3
+from tinygrad_fm.ops.fast.conv_block import ConvNormReLUPool, ConvReLUPool
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.loss import BCELoss, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss, SmoothL1
 from tinygrad_fm.ops.matmul import Linear, Matmul

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from tinygrad_fm.ops.fast.memory import empty, scratch
+from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, Gradients
-from tinygrad_fm.ops.memory import empty, scratch
-from tinygrad_fm.ops.parallel import parallel_for
 
 Pair = tuple[int, int]
 

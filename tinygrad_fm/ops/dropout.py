@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.memory import empty_like
 from tinygrad_fm.ops.function import Function, Gradients
-from tinygrad_fm.ops.memory import empty_like
 
 
 class Dropout(Function):

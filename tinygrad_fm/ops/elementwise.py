@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
+from tinygrad_fm.ops.fast.layout import NUMBERS, elementwise
+from tinygrad_fm.ops.fast.memory import empty_like
 from tinygrad_fm.ops.function import Function, Gradients, select, unbroadcast
-from tinygrad_fm.ops.layout import NUMBERS, elementwise
-from tinygrad_fm.ops.memory import empty_like
 
 
 class Add(Function):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.memory import empty
+from tinygrad_fm.ops.fast.parallel import one_blas_thread, parallel_for
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
-from tinygrad_fm.ops.memory import empty
-from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
 
 
 class Matmul(Function):

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.ops.channels import (
+from tinygrad_fm.ops.fast.channels import (
     add_in_place,
     as_rows,
     channel_sums,
     from_rows,
     scale_and_shift,
 )
+from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.function import Function, Gradients
-from tinygrad_fm.ops.memory import empty
 
 
 class BatchNorm(Function):

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.layout import as_hwnc, chunks_of
+from tinygrad_fm.ops.fast.memory import empty, empty_like, scratch
+from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, Gradients, select
-from tinygrad_fm.ops.layout import as_hwnc, chunks_of
-from tinygrad_fm.ops.memory import empty, empty_like, scratch
-from tinygrad_fm.ops.parallel import parallel_for
 
 Pair = tuple[int, int]
 

@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 
 from tinygrad_fm.callsite import user_line
-from tinygrad_fm.ops.memory import is_fresh
+from tinygrad_fm.ops.fast.memory import is_fresh
 from tinygrad_fm.ops.undo import Undo
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.layout import contiguous
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
-from tinygrad_fm.ops.layout import contiguous
 
 
 class Reshape(Function):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_fm import Tensor
-from tinygrad_fm.ops import memory
+from tinygrad_fm.ops.fast import memory
 
 LARGE = (64, 1024)  # floats: above `memory.SMALL`
 

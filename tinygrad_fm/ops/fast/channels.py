@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_fm.ops.layout import as_hwnc
-from tinygrad_fm.ops.memory import scratch
-from tinygrad_fm.ops.parallel import parallel_for
+from tinygrad_fm.ops.fast.layout import as_hwnc
+from tinygrad_fm.ops.fast.memory import scratch
+from tinygrad_fm.ops.fast.parallel import parallel_for
 
 NUMBERS = 1 << 16  # of a chunk
 RUN = 512  # numbers over which NumPy's inner loops should run, where channels are fewer

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_fm.ops import layout
+from tinygrad_fm.ops.fast import layout
 
 SHAPE = (20, 3, 40, 50)  # more than layout.NUMBERS: cut into chunks where the layout allows
 

@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.ops.channels import channel_sums
 from tinygrad_fm.ops.conv import PLAIN, Conv2d, correlate
-from tinygrad_fm.ops.conv3x3 import convolution
 from tinygrad_fm.ops.elementwise import ReLU
+from tinygrad_fm.ops.fast.channels import channel_sums
+from tinygrad_fm.ops.fast.conv3x3 import convolution
+from tinygrad_fm.ops.fast.layout import as_hwnc, chunks_of
+from tinygrad_fm.ops.fast.memory import empty, scratch
+from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, Gradients, select
-from tinygrad_fm.ops.layout import as_hwnc, chunks_of
-from tinygrad_fm.ops.memory import empty, scratch
 from tinygrad_fm.ops.norm import BatchNorm, far_from_zero, moments, move
-from tinygrad_fm.ops.parallel import parallel_for
 from tinygrad_fm.ops.pool import MaxPool2d, Window
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.ops.memory import empty
-from tinygrad_fm.ops.parallel import parallel_for
+from tinygrad_fm.ops.fast.memory import empty
+from tinygrad_fm.ops.fast.parallel import parallel_for
 
 IMAGES = 16  # of a chunk: few enough for a core's cache, many enough for long NumPy calls
 NUMBERS = 1 << 16  # of a chunk of an element-by-element operation

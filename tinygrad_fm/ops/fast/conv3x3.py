@@ -12,12 +12,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tinygrad_fm.ops import winograd
 from tinygrad_fm.ops.conv import PLAIN, Conv2d, bias_gradient
+from tinygrad_fm.ops.fast import winograd
+from tinygrad_fm.ops.fast.layout import as_hwnc, chunks_of
+from tinygrad_fm.ops.fast.memory import empty, scratch
+from tinygrad_fm.ops.fast.parallel import one_blas_thread, parallel_for
 from tinygrad_fm.ops.function import Gradients
-from tinygrad_fm.ops.layout import as_hwnc, chunks_of
-from tinygrad_fm.ops.memory import empty, scratch
-from tinygrad_fm.ops.parallel import one_blas_thread, parallel_for
 
 
 class Winograd3x3:

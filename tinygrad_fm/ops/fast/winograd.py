@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_fm.ops.memory import scratch
+from tinygrad_fm.ops.fast.memory import scratch
 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 GG = np.kron(G, G)  # (16, 9): G w Gᵀ for a kernel written as a column of nine
