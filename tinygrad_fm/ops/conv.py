@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from tinygrad_fm.ops.fast.memory import empty, scratch
+from tinygrad_fm.ops.fast.chunks import Take, Workspace, chunks_of, for_chunks
+from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, Gradients
 
@@ -150,10 +151,9 @@ PATCH_NUMBERS = 1 << 18  # of a chunk's patch matrix: about what a core's own ca
 SUMS = 8  # partial sums of a weight's gradient
 
 
-def chunks_of(n: int, numbers_per_image: int) -> list[slice]:
-    """A batch cut into chunks of images, by its shape alone."""
-    step = max(1, PATCH_NUMBERS // max(numbers_per_image, 1))
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+def patch_chunks(n: int, *patches: int) -> list[slice]:
+    """A batch of n images in chunks; `patches` is the shape of all patches of one image."""
+    return chunks_of(n, max(1, PATCH_NUMBERS // max(math.prod(patches), 1)))
 
 
 def correlate(
@@ -163,15 +163,13 @@ def correlate(
     groups, (o, c, kh, kw) = geometry.groups, weight.shape
     matrices = as_matrices(weight, groups)
     y = empty((len(x), *size, groups, o // groups), x.dtype)
-    chunks = chunks_of(len(x), math.prod(size) * c * groups * kh * kw)
 
-    def body(i: int) -> None:
-        part = y[chunks[i]]
-        patches = im2col(x[chunks[i]], (kh, kw), geometry, size)
-        rows = part.reshape(-1, groups, o // groups).transpose(1, 0, 2)
+    def body(i: int, s: slice, take: Take) -> None:
+        rows = y[s].reshape(-1, groups, o // groups).transpose(1, 0, 2)
+        patches = im2col(x[s], (kh, kw), geometry, size, take)
         np.matmul(patches, matrices, out=rows)  # (G, n·OH·OW, K) @ (G, K, O/G)
 
-    parallel_for(body, len(chunks))
+    for_chunks(body, patch_chunks(len(x), *size, c, groups, kh, kw))
     return y.reshape(len(x), *size, o).transpose(0, 3, 1, 2)
 
 
@@ -188,15 +186,13 @@ def spread(
     (kh, kw), (oh, ow) = weight.shape[2:], grad.shape[2:]
     matrices = as_matrices(weight, groups).transpose(0, 2, 1)
     dx = empty((n, h, w, c), grad.dtype)
-    chunks = chunks_of(n, oh * ow * c * kh * kw)
 
-    def body(i: int) -> None:
-        s = chunks[i]
+    def body(i: int, s: slice, take: Take) -> None:
         count = s.stop - s.start
-        taps = scratch("patches", (groups, count * oh * ow, matrices.shape[2]), grad.dtype)
+        taps = take((groups, count * oh * ow, matrices.shape[2]), grad.dtype)
         np.matmul(by_group(grad[s], groups), matrices, out=taps)  # (G, ·, O/G) @ (G, O/G, K)
         taps = taps.reshape(groups, count, oh, ow, kh, kw, c // groups)
-        padded = scratch("padded", (count, h + 2 * ph, w + 2 * pw, groups, c // groups), grad.dtype)
+        padded = take((count, h + 2 * ph, w + 2 * pw, groups, c // groups), grad.dtype)
         padded[...] = 0
         for k, j in np.ndindex(kh, kw):
             block = tap_block(padded, k, j, geometry, (oh, ow))
@@ -204,7 +200,7 @@ def spread(
             block += source[:, : block.shape[1], : block.shape[2]]
         dx[s] = padded[:, ph : ph + h, pw : pw + w].reshape(count, h, w, c)
 
-    parallel_for(body, len(chunks))
+    for_chunks(body, patch_chunks(n, oh, ow, c, kh, kw))
     return dx.transpose(0, 3, 1, 2)
 
 
@@ -227,14 +223,15 @@ def correlate_weight(
     """
     o, c, kh, kw = weight_shape
     groups, size = geometry.groups, grad.shape[2:]
-    chunks = chunks_of(len(x), math.prod(size) * c * groups * kh * kw)
+    chunks = patch_chunks(len(x), *size, c, groups, kh, kw)
     shares = np.array_split(np.arange(len(chunks)), min(SUMS, len(chunks)) or 1)
     sums = np.zeros((len(shares), groups, kh * kw * c, o // groups), x.dtype)
 
     def body(i: int) -> None:
         for s in (chunks[j] for j in shares[i]):
-            patches = im2col(x[s], (kh, kw), geometry, size)
-            sums[i] += patches.transpose(0, 2, 1) @ by_group(grad[s], groups)
+            with Workspace() as take:
+                patches = im2col(x[s], (kh, kw), geometry, size, take)
+                sums[i] += patches.transpose(0, 2, 1) @ by_group(grad[s], groups)
 
     parallel_for(body, len(shares))
     products = sums.sum(axis=0).reshape(groups, kh, kw, c, o // groups)
@@ -245,20 +242,20 @@ def correlate_weight(
 
 
 def im2col(
-    x: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...]
+    x: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...], take: Take
 ) -> np.ndarray:
     """All patches as rows: (n, C, H, W) -> (G, n·OH·OW, KH·KW·C/G), with (OH, OW) = size.
 
-    The result lies in this thread's working memory.
+    The result is taken from a `Workspace`.
     """
     (ph, pw), groups = geometry.padding, geometry.groups
     n, c, h, w = x.shape
-    image = scratch("padded", (n, h + 2 * ph, w + 2 * pw, c), x.dtype)
+    image = take((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
     image[:, :ph] = image[:, ph + h :] = 0
     image[:, :, :pw] = image[:, :, pw + w :] = 0
     image[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)
     view = windows(image, kernel, geometry, size)
-    patches = scratch("patches", (groups, n, *size, *kernel, c // groups), x.dtype)
+    patches = take((groups, n, *size, *kernel, c // groups), x.dtype)
     for g, part in enumerate(np.split(view, groups, axis=-1)):
         patches[g] = part
     return patches.reshape(groups, n * math.prod(size), math.prod(kernel) * (c // groups))

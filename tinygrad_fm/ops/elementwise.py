@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from tinygrad_fm.ops.fast.layout import NUMBERS, elementwise
+from tinygrad_fm.ops.fast.chunks import NUMBERS
+from tinygrad_fm.ops.fast.layout import elementwise
 from tinygrad_fm.ops.fast.memory import empty_like
 from tinygrad_fm.ops.function import Function, Gradients, select, unbroadcast
 

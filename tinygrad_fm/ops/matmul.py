@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.chunks import chunks_of
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import one_blas_thread, parallel_for
 from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
@@ -87,11 +88,10 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if work <= PARALLEL:
         return one_blas_thread(np.matmul, a, b, out=y)
 
-    width = min(COLUMNS, -(-b.shape[1] // 2))
+    columns = chunks_of(b.shape[1], min(COLUMNS, -(-b.shape[1] // 2)))
 
     def body(i: int) -> None:
-        columns = slice(i * width, (i + 1) * width)
-        np.matmul(a, b[:, columns], out=y[:, columns])
+        np.matmul(a, b[:, columns[i]], out=y[:, columns[i]])
 
-    parallel_for(body, -(-b.shape[1] // width))
+    parallel_for(body, len(columns))
     return y

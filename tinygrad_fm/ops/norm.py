@@ -16,13 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.ops.fast.channels import (
-    add_in_place,
-    as_rows,
-    channel_sums,
-    from_rows,
-    scale_and_shift,
-)
+from tinygrad_fm.ops.fast.channels import as_rows, channel_sums, from_rows, scale_and_shift
+from tinygrad_fm.ops.fast.layout import elementwise
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.function import Function, Gradients
 
@@ -87,7 +82,7 @@ class BatchNorm(Function):
                 scale_and_shift(rows, slope, -scale * dbias / self.count - slope * self.mean, dx)
                 scaled = empty(g.shape, grad.dtype)
                 scale_and_shift(g, scale, None, scaled)
-                add_in_place(dx, scaled)
+                elementwise(np.add, dx, scaled, dx)
             else:
                 scale_and_shift(g, scale, None, dx)
             dx = from_rows(dx, grad.shape)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_fm.ops.fast.layout import as_hwnc, chunks_of
-from tinygrad_fm.ops.fast.memory import empty, empty_like, scratch
-from tinygrad_fm.ops.fast.parallel import parallel_for
+from tinygrad_fm.ops.fast.chunks import IMAGES, Take, chunks_of, for_chunks
+from tinygrad_fm.ops.fast.layout import as_hwnc
+from tinygrad_fm.ops.fast.memory import empty, empty_like
 from tinygrad_fm.ops.function import Function, Gradients, select
 
 Pair = tuple[int, int]
@@ -51,23 +51,22 @@ class MaxPool2d(Function):
         y = empty_like(views[0])
         winner = empty_like(y, np.uint8 if len(views) < 256 else np.int32)
         first = first_taps(window, oh, ow)
-        chunks = chunks_of(len(x))
 
-        def body(i: int) -> None:
-            best, won = y[chunks[i]], winner[chunks[i]]
-            best[...] = views[0][chunks[i]]
+        def body(i: int, s: slice, take: Take) -> None:
+            best, won = y[s], winner[s]
+            best[...] = views[0][s]
             won[...] = first
             for number, view in enumerate(views[1:], start=1):
-                block = view[chunks[i]]
+                block = view[s]
                 if self.recording:
                     # Tap numbers rise, so the last one to beat the best so far is the largest.
                     np.maximum(won, (block > best) * won.dtype.type(number), out=won)
                 np.maximum(best, block, out=best)
             if self.recording and np.isnan(best).any():  # the last NaN wins, as in PyTorch
                 for number, view in enumerate(views):
-                    won[np.isnan(view[chunks[i]])] = number
+                    won[np.isnan(view[s])] = number
 
-        parallel_for(body, len(chunks))
+        for_chunks(body, chunks_of(len(x)))
         self.save_for_backward(winner)
         return y
 
@@ -84,16 +83,15 @@ class MaxUnpool2d(Function):
         order = np.argsort([-stride for stride in winner.strides], kind="stable")
         frame = frame_of((*x.shape[:2], *size), window)  # in the layout of the winners
         y = empty(tuple(frame[i] for i in order), x.dtype).transpose(np.argsort(order))
-        chunks = chunks_of(len(x))
 
-        def body(i: int) -> None:
-            part, g, won = y[chunks[i]], x[chunks[i]], winner[chunks[i]]
+        def body(i: int, s: slice, take: Take) -> None:
+            part, g, won = y[s], x[s], winner[s]
             part[...] = 0
             kept = np.empty_like(won, g.dtype)
             for number, block in enumerate(taps(part, window, *x.shape[2:])):
                 block += select(g, won == number, kept)
 
-        parallel_for(body, len(chunks))
+        for_chunks(body, chunks_of(len(x)))
         top, left = window.padding
         return y[:, :, top : top + size[0], left : left + size[1]]
 
@@ -203,17 +201,16 @@ def window_sums(x: np.ndarray, rows: Spans, columns: Spans) -> np.ndarray:
     """Σ over every window, first along its rows, then along its columns."""
     n, c = x.shape[:2]
     image, y = as_hwnc(x), empty((len(rows), len(columns), n, c), x.dtype)
-    chunks = chunks_of(n) if x.size > SERIAL else [slice(0, n)]
 
-    def body(i: int) -> None:
-        source, target = image[:, :, chunks[i]], y[:, :, chunks[i]]
-        sums = scratch("sums", (len(rows), *source.shape[1:]), x.dtype)
+    def body(i: int, s: slice, take: Take) -> None:
+        source, target = image[:, :, s], y[:, :, s]
+        sums = take((len(rows), *source.shape[1:]), x.dtype)
         for row, span in zip(sums, rows, strict=True):
             np.add.reduce(source[span], axis=0, out=row)
         for column, span in enumerate(columns):
             np.add.reduce(sums[:, span], axis=1, out=target[:, column])
 
-    parallel_for(body, len(chunks))
+    for_chunks(body, chunks_of(n, IMAGES if x.size > SERIAL else max(n, 1)))
     return y.transpose(2, 3, 0, 1)
 
 

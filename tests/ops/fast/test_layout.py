@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tinygrad_fm.ops.fast import layout
+from tinygrad_fm.ops.fast.chunks import NUMBERS
 
-SHAPE = (20, 3, 40, 50)  # more than layout.NUMBERS: cut into chunks where the layout allows
+SHAPE = (20, 3, 40, 50)  # more than NUMBERS: cut into chunks where the layout allows
 
 
 def ordered(shape):
@@ -42,7 +43,7 @@ def test_parts_of_dense_arrays_fit_a_cache(build):
     sizes = []
     layout.elementwise(lambda a: sizes.append(a.size), build())
     assert sum(sizes) == np.prod(SHAPE)
-    assert max(sizes) == layout.NUMBERS
+    assert max(sizes) == NUMBERS
 
 
 @pytest.mark.parametrize("build", LAYOUTS.values(), ids=LAYOUTS)
@@ -60,10 +61,3 @@ def test_nothing_is_copied_that_lies_as_it_should():
     x = ordered(SHAPE)
     assert layout.contiguous(x) is x
     assert np.shares_memory(layout.as_hwnc(x.transpose(2, 3, 0, 1)), x)
-
-
-@pytest.mark.parametrize("n", [0, 1, 16, 17, 40])
-def test_chunks_cover_a_batch_once(n):
-    chunks = layout.chunks_of(n)
-    assert [i for chunk in chunks for i in range(n)[chunk]] == list(range(n))
-    assert all(chunk.stop - chunk.start <= layout.IMAGES for chunk in chunks)

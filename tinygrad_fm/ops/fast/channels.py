@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.chunks import NUMBERS, Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
-from tinygrad_fm.ops.fast.memory import scratch
-from tinygrad_fm.ops.fast.parallel import parallel_for
 
-NUMBERS = 1 << 16  # of a chunk
 RUN = 512  # numbers over which NumPy's inner loops should run, where channels are fewer
 
 
@@ -30,10 +28,9 @@ def from_rows(rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.moveaxis(rows.reshape(n, *rest, c), -1, 1)
 
 
-def chunks_of(rows: np.ndarray) -> list[slice]:
-    """Rows in chunks, by their shape alone."""
-    length = max(RUN, NUMBERS // max(rows.shape[1], 1) // RUN * RUN)
-    return [slice(i, i + length) for i in range(0, len(rows), length)]
+def rows_of_chunk(rows: np.ndarray) -> int:
+    """How many rows make a chunk: a multiple of `RUN`."""
+    return max(RUN, NUMBERS // max(rows.shape[1], 1) // RUN * RUN)
 
 
 def channel_sums(rows: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
@@ -45,20 +42,20 @@ def channel_sums(rows: np.ndarray, other: np.ndarray | None = None) -> np.ndarra
     channels = rows.shape[1]
     repeat = 1 << max(RUN // max(channels, 1), 1).bit_length() - 1  # divides the length of a chunk
     even = len(rows) // repeat * repeat
-    chunks = chunks_of(rows[:even])
+    chunks = chunks_of(even, rows_of_chunk(rows))
     dtype = rows.dtype if other is None else np.result_type(rows, other)
     sums = np.empty((len(chunks), repeat * channels), dtype)
 
-    def body(i: int) -> None:
-        part = rows[:even][chunks[i]]
+    def body(i: int, s: slice, take: Take) -> None:
+        part = rows[:even][s]
         with np.errstate(over="ignore"):  # who squares looks at the sum
             if other is not None:
-                product = scratch("product", part.shape, dtype)
-                part = np.multiply(part, other[:even][chunks[i]], out=product)
+                product = take(part.shape, dtype)
+                part = np.multiply(part, other[:even][s], out=product)
             runs = part.reshape(-1, repeat * channels)
             np.dot(np.ones(len(runs), dtype), runs, out=sums[i])
 
-    parallel_for(body, len(chunks))
+    for_chunks(body, chunks)
     wide = np.result_type(dtype, np.float64)
     rest = rows[even:] if other is None else np.multiply(rows[even:], other[even:], dtype=wide)
     return sums.reshape(-1, channels).sum(axis=0, dtype=wide) + rest.sum(axis=0, dtype=wide)
@@ -68,13 +65,12 @@ def scale_and_shift(
     rows: np.ndarray, scale: np.ndarray, shift: np.ndarray | None, out: np.ndarray
 ) -> None:
     """out = rows·scale + shift, with numbers per channel; `out` may be `rows`."""
-    chunks = chunks_of(rows)
     repeat = max(1, RUN // rows.shape[1])
     wide_scale = np.tile(scale.astype(rows.dtype), repeat)
     wide_shift = None if shift is None else np.tile(shift.astype(rows.dtype), repeat)
 
-    def body(i: int) -> None:
-        source, target = rows[chunks[i]], out[chunks[i]]
+    def body(i: int, s: slice, take: Take) -> None:
+        source, target = rows[s], out[s]
         width = repeat if len(source) % repeat == 0 else 1  # several rows in one run
         numbers = width * rows.shape[1]
         source, target = source.reshape(-1, numbers), target.reshape(-1, numbers)
@@ -82,14 +78,4 @@ def scale_and_shift(
         if wide_shift is not None:
             target += wide_shift[:numbers]
 
-    parallel_for(body, len(chunks))
-
-
-def add_in_place(rows: np.ndarray, other: np.ndarray) -> None:
-    """rows += other."""
-    chunks = chunks_of(rows)
-
-    def body(i: int) -> None:
-        rows[chunks[i]] += other[chunks[i]]
-
-    parallel_for(body, len(chunks))
+    for_chunks(body, chunks_of(len(rows), rows_of_chunk(rows)))

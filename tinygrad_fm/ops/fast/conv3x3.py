@@ -14,9 +14,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_fm.ops.conv import PLAIN, Conv2d, bias_gradient
 from tinygrad_fm.ops.fast import winograd
-from tinygrad_fm.ops.fast.layout import as_hwnc, chunks_of
-from tinygrad_fm.ops.fast.memory import empty, scratch
-from tinygrad_fm.ops.fast.parallel import one_blas_thread, parallel_for
+from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
+from tinygrad_fm.ops.fast.layout import as_hwnc
+from tinygrad_fm.ops.fast.memory import empty
+from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Gradients
 
 
@@ -29,18 +30,18 @@ class Winograd3x3:
         self.grid = winograd.tiles_of(*x.shape[2:])
         self.u = one_blas_thread(winograd.transform_weight, weight)  # (16, C, O)
 
-    def forward(self, i: int, s: slice, y: np.ndarray) -> None:
+    def forward(self, i: int, s: slice, y: np.ndarray, take: Take) -> None:
         """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
         n = y.shape[4]
-        m = scratch("m", (4, 4, *self.grid, n, self.outputs), y.dtype)
-        v = self.transformed(s, n)
         tiles = self.grid[0] * self.grid[1] * n
+        m = take((4, 4, *self.grid, n, self.outputs), y.dtype)
+        v = self.transformed(s, n, take)
         np.matmul(v.reshape(16, tiles, -1), self.u, out=m.reshape(16, tiles, -1))
-        winograd.transform_output(m, y)
+        winograd.transform_output(m, y, take)
 
-    def transformed(self, s: slice, n: int) -> np.ndarray:
-        v = scratch("v", (4, 4, *self.grid, n, self.channels), self.x.dtype)
-        winograd.transform_input(self.x[:, :, s], v)
+    def transformed(self, s: slice, n: int, take: Take) -> np.ndarray:
+        v = take((4, 4, *self.grid, n, self.channels), self.x.dtype)
+        winograd.transform_input(self.x[:, :, s], v, take)
         return v
 
     def start_backward(self, chunks: int) -> None:
@@ -48,29 +49,32 @@ class Winograd3x3:
         self.dx = empty((h, w, n, c), self.x.dtype)
         self.du = empty((chunks, 16, self.outputs, c), self.x.dtype)
 
-    def dy(self, n: int) -> np.ndarray:
-        """Where to write ∂L/∂y of a chunk, (2, 2, TH, TW, n, O), before calling `backward`."""
-        return scratch("m", (4, 4, *self.grid, n, self.outputs), self.x.dtype)[0::3, 0::3]
+    def gradient(self, n: int, take: Take) -> tuple[np.ndarray, np.ndarray]:
+        """What `backward` is to be given for n images, and ∂L/∂y (2, 2, TH, TW, n, O) in it.
 
-    def backward(self, i: int, s: slice) -> None:
-        """Keep chunk i's share of ∂L/∂w, and write ∂L/∂x of images s."""
+        ∂L/∂y has yet to be written. Here it is the corners of ∂L/∂M.
+        """
+        dm = take((4, 4, *self.grid, n, self.outputs), self.x.dtype)
+        return dm, dm[0::3, 0::3]
+
+    def backward(self, i: int, s: slice, dm: np.ndarray, take: Take) -> None:
+        """Keep chunk i's share of ∂L/∂w, and write ∂L/∂x of images s; dm is written over."""
         h, w, _, c = self.x.shape
-        n = self.x[:, :, s].shape[2]
+        n = dm.shape[4]
         tiles = self.grid[0] * self.grid[1] * n
-        dm = scratch("m", (4, 4, *self.grid, n, self.outputs), self.x.dtype)
         winograd.transform_output_transposed(dm)
         dm = dm.reshape(16, tiles, self.outputs)
-        v = self.transformed(s, n)
+        v = self.transformed(s, n, take)
         flat = v.reshape(16, tiles, c)
         np.matmul(dm.swapaxes(1, 2), flat, out=self.du[i])  # (16, O, tiles) @ (16, tiles, C)
-        np.matmul(dm, self.u.swapaxes(1, 2), out=flat)  # v has been used: its memory holds ∂L/∂V
+        np.matmul(dm, self.u.swapaxes(1, 2), out=flat)  # v has been used: it holds ∂L/∂V now
         dx = self.dx[:, :, s]
         if h % 2 or w % 2:
-            whole = scratch("dx", (2 * self.grid[0], 2 * self.grid[1], n, c), v.dtype)
-            winograd.transform_input_transposed(v, whole)
+            whole = take((2 * self.grid[0], 2 * self.grid[1], n, c), v.dtype)
+            winograd.transform_input_transposed(v, whole, take)
             dx[...] = whole[:h, :w]
         else:
-            winograd.transform_input_transposed(v, dx)
+            winograd.transform_input_transposed(v, dx, take)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), chunks added up in their order."""
@@ -93,16 +97,16 @@ class Patches3x3:
         self.kernel = weight.reshape(self.outputs, -1).T.copy()  # (C·9, O)
         self.patches: dict[int, np.ndarray] = {}
 
-    def forward(self, i: int, s: slice, y: np.ndarray) -> None:
+    def forward(self, i: int, s: slice, y: np.ndarray, take: Take) -> None:
         """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
         (th, tw), n, c = self.grid, y.shape[4], self.channels
         h, w = self.x.shape[2:]
-        padded = scratch("padded", (c, 2 * th + 2, 2 * tw + 2, n), y.dtype)
+        patches = self.patches[i] = empty((2, 2, c * 9, th * tw * n), y.dtype)
+        padded = take((c, 2 * th + 2, 2 * tw + 2, n), y.dtype)
         padded[:, 0] = padded[:, h + 1 :] = 0
         padded[:, :, 0] = padded[:, :, w + 1 :] = 0
         padded[:, 1 : h + 1, 1 : w + 1] = self.x[s].transpose(1, 2, 3, 0)
         windows = sliding_window_view(padded, (3, 3), axis=(1, 2))  # (C, 2TH, 2TW, n, 3, 3)
-        patches = self.patches[i] = empty((2, 2, c * 9, th * tw * n), y.dtype)
         for r, column in np.ndindex(2, 2):
             target = patches[r, column].reshape(c, 3, 3, th, tw, n)
             target[...] = windows[:, r::2, column::2].transpose(0, 4, 5, 1, 2, 3)
@@ -112,15 +116,15 @@ class Patches3x3:
     def start_backward(self, chunks: int) -> None:
         self.dkernel = empty((chunks, 2, 2, *self.kernel.shape), self.x.dtype)
 
-    def dy(self, n: int) -> np.ndarray:
-        """Where to write ∂L/∂y of a chunk, (2, 2, TH, TW, n, O), before calling `backward`."""
-        return scratch("m", (2, 2, *self.grid, n, self.outputs), self.x.dtype)
+    def gradient(self, n: int, take: Take) -> tuple[np.ndarray, np.ndarray]:
+        """What `backward` is to be given for n images, and ∂L/∂y (2, 2, TH, TW, n, O) in it."""
+        dy = take((2, 2, *self.grid, n, self.outputs), self.x.dtype)
+        return dy, dy
 
-    def backward(self, i: int, s: slice) -> None:
+    def backward(self, i: int, s: slice, dy: np.ndarray, take: Take) -> None:
         """Keep chunk i's share of ∂L/∂w."""
-        patches = self.patches[i]  # (2, 2, 9C, tiles)
-        dy = scratch("m", (2, 2, patches.shape[-1], self.outputs), self.x.dtype)
-        np.matmul(patches, dy, out=self.dkernel[i])  # (·, 9C, tiles) @ (·, tiles, O)
+        flat = dy.reshape(2, 2, -1, self.outputs)
+        np.matmul(self.patches[i], flat, out=self.dkernel[i])  # (·, 9C, tiles) @ (·, tiles, O)
 
     def finish(self) -> tuple[None, np.ndarray]:
         """∂L/∂w (O, C, 3, 3), chunks added up in their order."""
@@ -147,21 +151,19 @@ class Conv3x3(Conv2d):
         self.geometry, self.size, self.kernel = PLAIN, x.shape[2:], weight.shape[2:]
         self.save_factors(x, weight)
         conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
-        chunks = chunks_of(len(x))
         n, _, h, w = x.shape
         out = empty((h, w, n, len(weight)), x.dtype)
 
-        def body(i: int) -> None:
-            s = chunks[i]
-            y = scratch("y", (2, 2, *conv.grid, s.stop - s.start, len(weight)), x.dtype)
-            conv.forward(i, s, y)
+        def body(i: int, s: slice, take: Take) -> None:
+            y = take((2, 2, *conv.grid, s.stop - s.start, len(weight)), x.dtype)
+            conv.forward(i, s, y, take)
             if bias:
                 y += bias[0]
             for r, c in np.ndindex(2, 2):
                 part = out[r::2, c::2, s]
                 part[...] = y[r, c, : part.shape[0], : part.shape[1]]
 
-        parallel_for(body, len(chunks))
+        for_chunks(body, chunks_of(n))
         return out.transpose(2, 3, 0, 1)
 
     def backward(self, grad: np.ndarray) -> Gradients:
@@ -171,16 +173,15 @@ class Conv3x3(Conv2d):
         hwnc = as_hwnc(grad)
         conv.start_backward(len(chunks))
 
-        def body(i: int) -> None:
-            s = chunks[i]
-            dy = conv.dy(s.stop - s.start)
+        def body(i: int, s: slice, take: Take) -> None:
+            whole, dy = conv.gradient(s.stop - s.start, take)
             for r, c in np.ndindex(2, 2):
                 part = hwnc[r::2, c::2, s]
                 dy[r, c, part.shape[0] :] = dy[r, c, :, part.shape[1] :] = 0
                 dy[r, c, : part.shape[0], : part.shape[1]] = part
-            conv.backward(i, s)
+            conv.backward(i, s, whole, take)
 
-        parallel_for(body, len(chunks))
+        for_chunks(body, chunks)
         dx, dweight = conv.finish()
         need_x, need_weight, *need_bias = self.needs_input_grad
         return (

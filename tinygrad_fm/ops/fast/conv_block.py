@@ -20,9 +20,10 @@ import numpy as np
 from tinygrad_fm.ops.conv import PLAIN, Conv2d, correlate
 from tinygrad_fm.ops.elementwise import ReLU
 from tinygrad_fm.ops.fast.channels import channel_sums
+from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.conv3x3 import convolution
-from tinygrad_fm.ops.fast.layout import as_hwnc, chunks_of
-from tinygrad_fm.ops.fast.memory import empty, scratch
+from tinygrad_fm.ops.fast.layout import as_hwnc
+from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, Gradients, select
 from tinygrad_fm.ops.norm import BatchNorm, far_from_zero, moments, move
@@ -43,17 +44,17 @@ class _Block(Function):
             self.left, self.top = empty((2, *shape), bool), empty(shape, bool)
         self.out = empty(shape, x.dtype)
 
-    def pool(self, y: np.ndarray, s: slice, out: np.ndarray) -> None:
+    def pool(self, y: np.ndarray, s: slice, out: np.ndarray, take: Take) -> None:
         """out = the maximum of y's four planes; notes who won, the first among equals."""
         y = y[:, :, : self.size[0], : self.size[1]]  # without what hangs over an odd side
-        rows = scratch("rows", y.shape[1:], y.dtype)
+        rows = take(y.shape[1:], y.dtype)
         np.maximum(y[:, 0], y[:, 1], out=rows)
         np.maximum(rows[0], rows[1], out=out)
         if self.recording:
             np.greater_equal(y[:, 0], y[:, 1], out=self.left[:, :, :, s])
             np.greater_equal(rows[0], rows[1], out=self.top[:, :, s])
 
-    def unpool(self, grad: np.ndarray, s: slice, dy: np.ndarray) -> None:
+    def unpool(self, grad: np.ndarray, s: slice, dy: np.ndarray, take: Take) -> None:
         """Send grad (TH, TW, n, O) to the winning planes of dy.
 
         x·1 and x - x are exact of finite numbers. (An infinite gradient makes NaN of its window
@@ -62,7 +63,7 @@ class _Block(Function):
         if self.odd:
             dy[...] = 0
             dy = dy[:, :, : self.size[0], : self.size[1]]
-        rows = scratch("rows", dy.shape[1:], dy.dtype)
+        rows = take(dy.shape[1:], dy.dtype)
         np.multiply(grad, self.top[:, :, s], out=rows[0])
         np.subtract(grad, rows[0], out=rows[1])
         np.multiply(rows, self.left[:, :, :, s], out=dy[:, 0])
@@ -87,17 +88,16 @@ class ConvReLUPool(_Block):
             return self.single(x, weight, shift)
         self.prepare(x, weight)
 
-        def body(i: int) -> None:
-            s = self.chunks[i]
+        def body(i: int, s: slice, take: Take) -> None:
             n, o = s.stop - s.start, len(weight)
-            y = scratch("y", (2, 2, *self.conv.grid, n, o), x.dtype)
-            self.conv.forward(i, s, y)
-            pooled = scratch("pooled", (*self.size, n, o), x.dtype)
-            self.pool(y, s, pooled)
+            y = take((2, 2, *self.conv.grid, n, o), x.dtype)
+            self.conv.forward(i, s, y, take)
+            pooled = take((*self.size, n, o), x.dtype)
+            self.pool(y, s, pooled, take)
             pooled += wide(shift, n)
             np.maximum(pooled, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
 
-        parallel_for(body, len(self.chunks))
+        for_chunks(body, self.chunks)
         y = self.out.transpose(2, 3, 0, 1)
         self.save_for_backward(x, weight, *bias, y)
         return y
@@ -123,17 +123,17 @@ class ConvReLUPool(_Block):
         dbias = empty((len(self.chunks), grad.shape[1]), grad.dtype)
         self.conv.start_backward(len(self.chunks))
 
-        def body(i: int) -> None:
-            s = self.chunks[i]
+        def body(i: int, s: slice, take: Take) -> None:
             part = hwnc[:, :, s]
-            dpooled = scratch("pooled", part.shape, grad.dtype)
+            dpooled = take(part.shape, grad.dtype)
             select(part, self.out[:, :, s] > 0, dpooled)
             flat = dpooled.reshape(-1, grad.shape[1])
             np.dot(ones[: len(flat)], flat, out=dbias[i])
-            self.unpool(dpooled, s, self.conv.dy(s.stop - s.start))
-            self.conv.backward(i, s)
+            whole, dy = self.conv.gradient(part.shape[2], take)
+            self.unpool(dpooled, s, dy, take)
+            self.conv.backward(i, s, whole, take)
 
-        parallel_for(body, len(self.chunks))
+        for_chunks(body, self.chunks)
         return self.wanted(*self.conv.finish(), dbias.sum(axis=0))
 
 
@@ -176,10 +176,10 @@ class ConvNormReLUPool(_Block):
         self.pooled = [empty((*self.size, n, o), x.dtype) for n in lengths]
         sums = np.empty((2, len(self.chunks), o), np.result_type(x.dtype, np.float64))
 
-        def convolve(i: int) -> None:
-            self.conv.forward(i, self.chunks[i], self.planes[i])
+        def convolve(i: int, s: slice, take: Take) -> None:
+            self.conv.forward(i, s, self.planes[i], take)
             self.clear_overhang(self.planes[i], self.image)
-            self.pool(self.planes[i], self.chunks[i], self.pooled[i])
+            self.pool(self.planes[i], s, self.pooled[i], take)
             add_up(i)
 
         def add_up(i: int) -> None:
@@ -191,7 +191,7 @@ class ConvNormReLUPool(_Block):
             self.clear_overhang(self.planes[i], self.image)
             add_up(i)
 
-        parallel_for(convolve, len(self.chunks))
+        for_chunks(convolve, self.chunks)
         mean, variance = moments(sums.sum(axis=1), self.count)
         origin = np.zeros_like(mean)
         if far_from_zero(mean, variance):
@@ -205,15 +205,14 @@ class ConvNormReLUPool(_Block):
         scale = gamma * self.sign * self.inverse_std
         offset = beta - mean * scale
 
-        def activate(i: int) -> None:
-            s, pooled = self.chunks[i], self.pooled[i]
-            n = s.stop - s.start
-            z = scratch("pooled", pooled.shape, pooled.dtype)
+        def activate(i: int, s: slice, take: Take) -> None:
+            pooled, n = self.pooled[i], s.stop - s.start
+            z = take(pooled.shape, pooled.dtype)
             np.multiply(pooled, wide(scale.astype(z.dtype), n), out=z)
             z += wide(offset.astype(z.dtype), n)
             np.maximum(z, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
 
-        parallel_for(activate, len(self.chunks))
+        for_chunks(activate, self.chunks)
         y = self.out.transpose(2, 3, 0, 1)
         self.save_for_backward(x, weight, gamma, beta, *shifts, y)
         return y
@@ -225,13 +224,12 @@ class ConvNormReLUPool(_Block):
         dpooled = [empty(p.shape, dtype) for p in self.pooled]
         sums = np.empty((2, len(self.chunks), o), self.mean.dtype)
 
-        def activate(i: int) -> None:
-            s = self.chunks[i]
+        def activate(i: int, s: slice, take: Take) -> None:
             select(hwnc[:, :, s], self.out[:, :, s] > 0, dpooled[i])
             rows, g = self.pooled[i].reshape(-1, o), dpooled[i].reshape(-1, o)
             sums[0, i], sums[1, i] = channel_sums(g), channel_sums(rows, g)
 
-        parallel_for(activate, len(self.chunks))
+        for_chunks(activate, self.chunks)
         dbeta, product = sums.sum(axis=1)
         dgamma = self.inverse_std * (product - self.mean * dbeta)  # Σ ŷ(z - μ)/σ
         scale = gamma * self.sign * self.inverse_std
@@ -239,20 +237,19 @@ class ConvNormReLUPool(_Block):
         offset = -scale * dbeta / self.count - slope * self.mean
         self.conv.start_backward(len(self.chunks))
 
-        def convolve(i: int) -> None:
-            s = self.chunks[i]
-            n = s.stop - s.start
-            planes, dy = self.planes[i], self.conv.dy(n)
-            dense = scratch("dense", planes.shape, planes.dtype)
+        def convolve(i: int, s: slice, take: Take) -> None:
+            planes, n = self.planes[i], s.stop - s.start
+            whole, dy = self.conv.gradient(n, take)
+            dense = take(planes.shape, planes.dtype)
             np.multiply(dpooled[i], wide(scale.astype(dtype), n), out=dpooled[i])
-            self.unpool(dpooled[i], s, dy)
+            self.unpool(dpooled[i], s, dy, take)
             np.multiply(planes, wide(slope.astype(dense.dtype), n), out=dense)
             dense += wide(offset.astype(dense.dtype), n)
             dy += dense
             self.clear_overhang(dy, self.image)
-            self.conv.backward(i, s)
+            self.conv.backward(i, s, whole, take)
 
-        parallel_for(convolve, len(self.chunks))
+        for_chunks(convolve, self.chunks)
         dx, dweight = self.conv.finish()
         dweight *= self.sign[:, None, None, None]
         grads = (dx, dweight, (dgamma * self.sign).astype(dtype), dbeta.astype(dtype))

@@ -12,16 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.chunks import NUMBERS, Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
-
-IMAGES = 16  # of a chunk: few enough for a core's cache, many enough for long NumPy calls
-NUMBERS = 1 << 16  # of a chunk of an element-by-element operation
-
-
-def chunks_of(n: int) -> list[slice]:
-    """A batch cut into chunks of images, by its size alone."""
-    return [slice(start, min(start + IMAGES, n)) for start in range(0, n, IMAGES)]
 
 
 def as_hwnc(x: np.ndarray) -> np.ndarray:
@@ -30,12 +23,7 @@ def as_hwnc(x: np.ndarray) -> np.ndarray:
     if view.flags.c_contiguous:
         return view
     result = empty(view.shape, x.dtype)
-    chunks = chunks_of(len(x))
-
-    def body(i: int) -> None:
-        result[:, :, chunks[i]] = view[:, :, chunks[i]]
-
-    parallel_for(body, len(chunks))
+    copy(x, result.transpose(2, 3, 0, 1))
     return result
 
 
@@ -44,13 +32,17 @@ def contiguous(x: np.ndarray) -> np.ndarray:
     if x.flags.c_contiguous:
         return x
     result = empty(x.shape, x.dtype)
-    chunks = chunks_of(len(x))
-
-    def body(i: int) -> None:
-        result[chunks[i]] = x[chunks[i]]
-
-    parallel_for(body, len(chunks))
+    copy(x, result)
     return result
+
+
+def copy(images: np.ndarray, target: np.ndarray) -> None:
+    """target = images, in chunks of images on all threads."""
+
+    def body(i: int, s: slice, take: Take) -> None:
+        target[s] = images[s]
+
+    for_chunks(body, chunks_of(len(images)))
 
 
 def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:
@@ -67,5 +59,5 @@ def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:
         body(*arrays)
         return
     runs = [a.transpose(order).reshape(-1) for a in arrays]
-    chunks = [slice(i, i + NUMBERS) for i in range(0, first.size, NUMBERS)]
+    chunks = chunks_of(first.size, NUMBERS)
     parallel_for(lambda i: body(*(run[chunks[i]] for run in runs)), len(chunks))

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_fm.ops.fast.memory import scratch
+from tinygrad_fm.ops.fast.chunks import Take
 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 GG = np.kron(G, G)  # (16, 9): G w Gᵀ for a kernel written as a column of nine
@@ -47,15 +47,15 @@ def transform_weight_transposed(du: np.ndarray) -> np.ndarray:
     return (du.reshape(16, o * c).T @ GG.astype(du.dtype)).reshape(o, c, 3, 3)
 
 
-def transform_input(x: np.ndarray, v: np.ndarray) -> None:
+def transform_input(x: np.ndarray, v: np.ndarray, take: Take) -> None:
     """V = Bᵀ d B for every tile: x (H, W, n, C) without padding -> v (4, 4, TH, TW, n, C)."""
     h, w, n, c = x.shape
     th, tw = v.shape[2:4]
-    padded = scratch("padded", (2 * th + 2, 2 * tw + 2, n, c), x.dtype)
+    padded = take((2 * th + 2, 2 * tw + 2, n, c), x.dtype)
     padded[1 : h + 1, 1 : w + 1] = x
     padded[0] = padded[h + 1 :] = 0
     padded[:, 0] = padded[:, w + 1 :] = 0
-    rows = scratch("rows", (4, th, 2 * tw + 2, n, c), x.dtype)
+    rows = take((4, th, 2 * tw + 2, n, c), x.dtype)
     d0, d1, d2, d3 = padded[:-2:2], padded[1:-1:2], padded[2::2], padded[3::2]
     np.subtract(d0, d2, out=rows[0])
     np.add(d1, d2, out=rows[1])
@@ -68,22 +68,22 @@ def transform_input(x: np.ndarray, v: np.ndarray) -> None:
     np.subtract(d3, d1, out=v[:, 3])
 
 
-def transform_input_transposed(dv: np.ndarray, dx: np.ndarray) -> None:
+def transform_input_transposed(dv: np.ndarray, dx: np.ndarray, take: Take) -> None:
     """∂L/∂d = B ∂L/∂V Bᵀ, overlaps added up: dv (4, 4, TH, TW, n, C) -> dx (2TH, 2TW, n, C).
 
     Rows 1 and 2 of a tile are its own; row 0 is the row before, and row 3 the row behind, which
     belong to the neighbours.
     """
     _, _, th, tw, n, c = dv.shape
-    rows = scratch("rows transposed", (4, 2 * th, tw, n, c), dv.dtype)
-    sums = scratch("sums", (4, th, tw, n, c), dv.dtype)
+    rows = take((4, 2 * th, tw, n, c), dv.dtype)
+    sums = take((4, th, tw, n, c), dv.dtype)
     np.subtract(dv[1], dv[2], out=sums)
     np.subtract(sums, dv[3], out=rows[:, 0::2])
     rows[:, 2::2] += dv[3][:, :-1]
     np.add(dv[1], dv[2], out=sums)
     np.subtract(sums, dv[0], out=rows[:, 1::2])
     rows[:, 1:-1:2] += dv[0][:, 1:]
-    sums = scratch("sums", (2 * th, tw, n, c), dv.dtype)
+    sums = take((2 * th, tw, n, c), dv.dtype)
     np.subtract(rows[1], rows[2], out=sums)
     np.subtract(sums, rows[3], out=dx[:, 0::2])
     dx[:, 2::2] += rows[3][:, :-1]
@@ -92,10 +92,10 @@ def transform_input_transposed(dv: np.ndarray, dx: np.ndarray) -> None:
     dx[:, 1:-1:2] += rows[0][:, 1:]
 
 
-def transform_output(m: np.ndarray, y: np.ndarray) -> None:
+def transform_output(m: np.ndarray, y: np.ndarray, take: Take) -> None:
     """Y = Aᵀ M A: m (4, 4, …) -> y (2, 2, …)."""
-    sums = scratch("sums", m.shape[1:], m.dtype)
-    rows = scratch("rows", (2, *m.shape[1:]), m.dtype)
+    sums = take(m.shape[1:], m.dtype)
+    rows = take((2, *m.shape[1:]), m.dtype)
     np.add(m[1], m[2], out=sums)
     np.add(m[0], sums, out=rows[0])
     np.subtract(m[1], m[2], out=sums)
