@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_fm import data
+from tinygrad_fm.errors import NonFiniteLossError, TuneError
 from tinygrad_fm.files import write_atomically
 from tinygrad_fm.recipes import Recipe
 from tinygrad_fm.recipes.run import Datasets, prepare
 from tinygrad_fm.recipes.settings import SCHEDULES, WIDTHS, architecture, configured
 from tinygrad_fm.report import Trial, format_settings, plot_trials
 from tinygrad_fm.runs.files import write_json
-from tinygrad_fm.train import History, NonFiniteLossError
+from tinygrad_fm.train import History
 
 if TYPE_CHECKING:
     import optuna
@@ -44,10 +45,6 @@ DRIVERS = (
     "the package for its URL is not installed: psycopg2-binary for postgresql+psycopg2://…, "
     "PyMySQL for mysql+pymysql://…"
 )
-
-
-class TuneError(RuntimeError):
-    """A search that can't be made: optuna is missing, or the storage is of no use."""
 
 
 def search(

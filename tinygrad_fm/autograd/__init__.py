@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_fm.autograd import functional
-from tinygrad_fm.autograd.anomaly import AnomalyError, detect_anomaly
+from tinygrad_fm.autograd.anomaly import detect_anomaly
 from tinygrad_fm.autograd.custom import Function, once_differentiable
 from tinygrad_fm.autograd.engine import backward, grad
 from tinygrad_fm.autograd.mode import (
@@ -13,6 +13,7 @@ from tinygrad_fm.autograd.mode import (
     no_grad,
     running,
 )
+from tinygrad_fm.errors import AnomalyError
 
 if TYPE_CHECKING:
     from tinygrad_fm.checking import gradcheck, gradgradcheck

@@ -9,11 +9,8 @@ import numpy as np
 
 from tinygrad_fm.autograd.mode import Runner, Watching
 from tinygrad_fm.callsite import user_line
+from tinygrad_fm.errors import AnomalyError
 from tinygrad_fm.ops.function import Function
-
-
-class AnomalyError(FloatingPointError):
-    """The result of an operation holds a NaN or an infinity."""
 
 
 def detect_anomaly() -> Watching:

@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.checking.slopes import Slope, by_complex_step, by_differences
 from tinygrad_fm.checking.subject import Subject
+from tinygrad_fm.errors import GradcheckError
 from tinygrad_fm.nn import Module
 
 METHODS = ("auto", "complex", "difference")
@@ -23,14 +24,6 @@ LEAST = {"complex step": 1e-20, "differences": 1e-3}
 SAMPLE = 100  # so many elements are searched for the place of a failure
 
 Place = tuple[str, tuple[int, ...] | None]  # of an input: its name and the index in it
-
-
-class GradcheckError(AssertionError):
-    """A gradient is wrong. `report` holds the whole result."""
-
-    def __init__(self, report: GradcheckReport) -> None:
-        super().__init__(str(report))
-        self.report = report
 
 
 @dataclass(frozen=True)

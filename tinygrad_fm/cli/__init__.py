@@ -15,32 +15,15 @@ from contextlib import suppress
 
 from tinygrad_fm import __version__
 from tinygrad_fm.cli import checks, demo, exchange, predict, recipes, report, runs, train, tune
-from tinygrad_fm.cli.command import CommandError
-from tinygrad_fm.data import DataUnavailable, IDXError, PictureError
-from tinygrad_fm.export import ExportError
+from tinygrad_fm.errors import TinygradError
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.ops.fast.parallel import set_num_threads
-from tinygrad_fm.recipes import ExtractorError
-from tinygrad_fm.runs import RunError
 from tinygrad_fm.runs.interrupt import like_ctrl_c
-from tinygrad_fm.tune import TuneError
 
 # Each module has `add_commands(commands)`; their order is that of the help.
 FAMILIES = (demo, recipes, train, runs, predict, report, exchange, tune, checks)
 # What may go wrong without being a mistake in the program.
-EXPECTED = (
-    CommandError,
-    DataUnavailable,
-    ExportError,
-    ExtractorError,
-    FloatingPointError,
-    IDXError,
-    MemoryError,
-    OSError,
-    PictureError,
-    RunError,
-    TuneError,
-)
+EXPECTED = (TinygradError, FloatingPointError, MemoryError, OSError)
 
 LONGEST = 1000  # characters of a message
 # What stands for our own signs where an encoding lacks them; a question mark for any other.

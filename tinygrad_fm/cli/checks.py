@@ -11,7 +11,8 @@ from typing import Any
 
 import tinygrad_fm
 from tinygrad_fm.checking.table import print_table
-from tinygrad_fm.cli.command import CommandError, add_command
+from tinygrad_fm.cli.command import add_command
+from tinygrad_fm.errors import CommandError
 
 
 def add_commands(commands: Any) -> None:

@@ -16,10 +16,6 @@ from tinygrad_fm.runs.files import read_json
 Number = TypeVar("Number", int, float)
 
 
-class CommandError(RuntimeError):
-    """A command that cannot do what it was asked; the message says why."""
-
-
 def add_command(
     commands: Any, name: str, action: Callable[[argparse.Namespace], Any], what: str, example: str
 ) -> argparse.ArgumentParser:

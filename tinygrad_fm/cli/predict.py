@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.cli.command import add_command, add_run
-from tinygrad_fm.data import PictureError, as_input, read_picture
+from tinygrad_fm.data import as_input, read_picture
+from tinygrad_fm.errors import PictureError, RunError
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.report import plot_classified
-from tinygrad_fm.runs import RunError, SavedRun, classify, open_run
+from tinygrad_fm.runs import SavedRun, classify, open_run
 
 SHOWN, BAR = 3, 40  # classes, and characters of a full bar
 EIGHTHS = " ▏▎▍▌▋▊▉"

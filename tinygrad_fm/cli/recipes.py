@@ -11,7 +11,8 @@ import numpy as np
 
 from tinygrad_fm.autograd.graph import SUFFIXES, draw
 from tinygrad_fm.autograd.tensor import Tensor
-from tinygrad_fm.cli.command import CommandError, add_command, add_threads, positive
+from tinygrad_fm.cli.command import add_command, add_threads, positive
+from tinygrad_fm.errors import CommandError
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES, Recipe

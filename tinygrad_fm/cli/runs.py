@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.backend_bases import FigureCanvasBase
 
-from tinygrad_fm.cli.command import CommandError, add_command, add_data_dir, add_run
+from tinygrad_fm.cli.command import add_command, add_data_dir, add_run
+from tinygrad_fm.errors import CommandError
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.report import format_classes, format_comparison, format_table, plot_comparison
 from tinygrad_fm.report.style import SERIES

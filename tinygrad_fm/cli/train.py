@@ -19,10 +19,11 @@ from tinygrad_fm.cli.command import (
     settings,
 )
 from tinygrad_fm.demo import table
+from tinygrad_fm.errors import RunError
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import OPTIMIZERS, SCHEDULES
-from tinygrad_fm.runs import RunError, SavedRun, begin, go_on, open_run, resume_command
+from tinygrad_fm.runs import SavedRun, begin, go_on, open_run, resume_command
 from tinygrad_fm.runs.folder import CONFIG
 
 SETTINGS = (

@@ -3,10 +3,10 @@
 from tinygrad_fm.data.catalog import MNIST, FashionMNIST, load
 from tinygrad_fm.data.dataset import ArrayDataset, Dataset
 from tinygrad_fm.data.garments import Garments
-from tinygrad_fm.data.idx import IDXError, read_idx
+from tinygrad_fm.data.idx import read_idx
 from tinygrad_fm.data.loader import DataLoader
-from tinygrad_fm.data.picture import PictureError, as_input, read_picture
-from tinygrad_fm.data.sources import DataUnavailable, locate
+from tinygrad_fm.data.picture import as_input, read_picture
+from tinygrad_fm.data.sources import locate
 from tinygrad_fm.data.split import train_validation_split
 from tinygrad_fm.data.transforms import (
     Compose,
@@ -18,6 +18,7 @@ from tinygrad_fm.data.transforms import (
     ToFloat,
     Transform,
 )
+from tinygrad_fm.errors import DataUnavailable, IDXError, PictureError
 
 __all__ = [
     "MNIST",

@@ -15,16 +15,13 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from tinygrad_fm.errors import IDXError
 from tinygrad_fm.files import open_regular
 
 DIMENSIONS = {2049: 1, 2051: 3}  # magic number -> labels (N,) or images (N, rows, columns)
 MAX_BYTES = 1 << 30  # twenty times MNIST; a header that declares more is damaged
 PIECE = 1 << 20  # bytes read at once
 GZIP_MAGIC = b"\x1f\x8b"
-
-
-class IDXError(ValueError):
-    """A file that is not a whole, undamaged IDX file."""
 
 
 def read_idx(path: str | Path) -> np.ndarray:

@@ -15,6 +15,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tinygrad_fm.errors import PictureError
 from tinygrad_fm.files import open_regular
 
 SIDE = 28
@@ -23,10 +24,6 @@ MAX_PIXELS = 50_000_000  # a large camera's; 200 MB while it is decoded
 MAX_STRETCH = 100  # a longer strip leaves nothing to see
 WORKING_SIDE = 1024  # larger pictures are shrunk to this before anything is computed
 NEAR = 0.05  # of the largest possible distance of two colours: still background
-
-
-class PictureError(ValueError):
-    """A file that is no picture, or a picture that shows nothing."""
 
 
 def read_picture(path: str | os.PathLike[str]) -> Image.Image:

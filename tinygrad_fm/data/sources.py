@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pooch
 
+from tinygrad_fm.errors import DataUnavailable
+
 DATA_DIR_VARIABLE = "TINYGRAD_FM_DATA"
 STEMS = (
     "train-images-idx3-ubyte",
@@ -19,10 +21,6 @@ STEMS = (
     "t10k-labels-idx1-ubyte",
 )
 OR_BUILT_IN = "or use the built-in data set: --dataset garments"
-
-
-class DataUnavailable(RuntimeError):
-    """A data set that could not be had; the message says what was tried."""
 
 
 @dataclass(frozen=True)

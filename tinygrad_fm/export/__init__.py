@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tinygrad_fm.export.error import ExportError
+from tinygrad_fm.errors import ExportError
 from tinygrad_fm.export.onnx_file import onnx, onnx_file
 from tinygrad_fm.export.state import safetensors_file, torch_file
 from tinygrad_fm.files import write_atomically

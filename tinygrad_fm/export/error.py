@@ -1,5 +1,5 @@
 """What exporting raises."""
 
+from tinygrad_fm.errors import ExportError
 
-class ExportError(ValueError):
-    """A model that cannot be written in a format, or a package that is missing for it."""
+__all__ = ["ExportError"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data import Normalize
-from tinygrad_fm.export.error import ExportError
+from tinygrad_fm.errors import ExportError
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes.recipe import proportional, softmax
 from tinygrad_fm.runs import SavedRun

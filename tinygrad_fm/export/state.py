@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_fm.export.error import ExportError
+from tinygrad_fm.errors import ExportError
 from tinygrad_fm.recipes.features import training_facts
 from tinygrad_fm.recipes.weights import weights_file
 from tinygrad_fm.runs import SavedRun

@@ -1,5 +1,6 @@
 """The models that this project reproduces, by name."""
 
+from tinygrad_fm.errors import ExtractorError
 from tinygrad_fm.recipes import (
     cnn,
     cnn_2conv,
@@ -14,7 +15,6 @@ from tinygrad_fm.recipes import (
     resnet,
     sigmoid_mlp,
 )
-from tinygrad_fm.recipes.features import ExtractorError
 from tinygrad_fm.recipes.recipe import Recipe
 from tinygrad_fm.recipes.run import Run, run
 

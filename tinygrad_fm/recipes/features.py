@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_fm import data
+from tinygrad_fm.errors import ExtractorError, WeightsError
 from tinygrad_fm.files import read_regular
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes.recipe import Recipe
-from tinygrad_fm.recipes.weights import MAX_WEIGHTS, WeightsError, load_arrays, put_weights
+from tinygrad_fm.recipes.weights import MAX_WEIGHTS, load_arrays, put_weights
 from tinygrad_fm.train import predict
-
-
-class ExtractorError(ValueError):
-    """A file of weights that can't serve as the extractor of a run."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from tinygrad_fm.errors import WeightsError
 from tinygrad_fm.files import write_atomically
 from tinygrad_fm.nn import Module
 
 SUM = "weights_sha256"  # among the facts of a file: the checksum of its weights
 MAX_WEIGHTS = 1 << 32  # bytes; beyond any model that this framework trains
 SHOWN = 3  # problems that an error spells out
-
-
-class WeightsError(ValueError):
-    """A file of weights that cannot be used; the message says why."""
 
 
 # ---------------------------------------------------------------------------- arrays

@@ -6,13 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tinygrad_fm.errors import RunError
 from tinygrad_fm.files import read_regular, write_atomically
 
 MAX_JSON = 1 << 24  # bytes; a thousand times what a run writes
-
-
-class RunError(RuntimeError):
-    """A run folder, or a file in it, that cannot be used; the message says why."""
 
 
 def read_bounded(path: Path, limit: int) -> bytes:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tinygrad_fm.errors import RunError
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.recipes.settings import configured
-from tinygrad_fm.runs.files import RunError
 from tinygrad_fm.runs.folder import SavedRun, weights_into
 from tinygrad_fm.runs.training import begin
 

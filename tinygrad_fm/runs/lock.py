@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinygrad_fm.runs.files import RunError
+from tinygrad_fm.errors import RunError
 
 try:
     import fcntl

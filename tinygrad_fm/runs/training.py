@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm import data, get_num_threads
+from tinygrad_fm.errors import RunError
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES, Recipe, Run
 from tinygrad_fm.recipes.features import load_extractor, training_facts
@@ -19,7 +20,7 @@ from tinygrad_fm.recipes.settings import configured
 from tinygrad_fm.recipes.weights import save_weights
 from tinygrad_fm.report import plot_confusion, plot_history, plot_predictions
 from tinygrad_fm.runs.checkpoint import Checkpoints
-from tinygrad_fm.runs.files import RunError, need_own_folder
+from tinygrad_fm.runs.files import need_own_folder
 from tinygrad_fm.runs.folder import (
     CHECKPOINTS,
     CONFIG,

@@ -10,9 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tinygrad_fm.autograd import AnomalyError, detect_anomaly
+from tinygrad_fm.autograd import detect_anomaly
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.loader import DataLoader
+from tinygrad_fm.errors import AnomalyError, NonFiniteLossError
 from tinygrad_fm.nn import Module
 from tinygrad_fm.nn.utils import clip_grad_norm_
 from tinygrad_fm.optim import Optimizer
@@ -27,10 +28,6 @@ NOT_MEASURED = Evaluation(loss=math.nan, accuracy=math.nan)
 # and at the end       "epoch 3/20 in 00:24, loss 0.405, acc 85.3%, 9,890 images/s, val 86.0%".
 UNDER_WAY = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
 ENDED = "{desc} in {elapsed}{postfix}"
-
-
-class NonFiniteLossError(FloatingPointError):
-    """The training loss became NaN or infinite."""
 
 
 def fit(
