@@ -243,7 +243,7 @@ def test_signals_keep_what_is_there_and_say_how_to_go_on(
 def test_without_optuna_the_command_says_how_to_get_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main([*TINY, "--out", str(tmp_path / "new")]) == 1
-    assert capsys.readouterr().err.endswith("python -m pip install 'optuna>=4'\n")
+    assert capsys.readouterr().err.endswith("python -m pip install 'tinygrad-fm[tune]'\n")
     assert not (tmp_path / "new").exists()
 
 

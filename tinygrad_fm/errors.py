@@ -66,7 +66,7 @@ class ExportError(TinygradError, ValueError):
 
 
 class TuneError(TinygradError, RuntimeError):
-    """A search that can't be made: the storage is of no use, or has another kind of study."""
+    """A search that can't be made: optuna is missing, or the storage is of no use."""
 
 
 class CommandError(TinygradError, RuntimeError):

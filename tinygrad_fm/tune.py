@@ -226,7 +226,8 @@ def _require_optuna() -> None:
         import optuna
     except ModuleNotFoundError as error:
         raise TuneError(
-            "a search needs optuna, which is not installed: python -m pip install 'optuna>=4'"
+            "a search needs optuna, which is not installed: "
+            "python -m pip install 'tinygrad-fm[tune]'"
         ) from error
     # We tell of the trials ourselves; its warning about one that Ctrl-C ends is a whole traceback.
     optuna.logging.set_verbosity(optuna.logging.ERROR)

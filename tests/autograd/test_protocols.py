@@ -24,7 +24,7 @@ ONE: dict[str, Callable[[Any], Any]] = {
             "cumsum", "ravel", "transpose", "copy",
         )
     },
-    **{name: getattr(special, name) for name in ("erf", "expit")},
+    **{f"SciPy's {name}": getattr(special, name) for name in ("erf", "expit", "expm1", "log1p")},
     "sum of rows": lambda x: np.sum(x, axis=1, keepdims=True),
     "sum of both": lambda x: np.sum(x, axis=(0, 1)),
     "method with axis": lambda x: x.sum(axis=0, keepdims=True) * x.mean(axis=1, keepdims=True),

@@ -84,7 +84,7 @@ class Profile:
 
     def table(self, markdown: bool = False) -> str:
         """A table, the most expensive operation first, that fits 80 columns."""
-        from tinygrad_fm.report.table import format_table  # brings matplotlib: only if it is needed
+        from tinygrad_fm.report.table import format_table
 
         ordered = sorted(self.operations, key=lambda cost: -cost.seconds)
         rows = [_row(cost, self.seconds) for cost in ordered]

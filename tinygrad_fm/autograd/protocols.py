@@ -8,11 +8,11 @@ recorded. This is also how a `backward` that is written for arrays runs on tenso
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from tinygrad_fm import ops
 from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, float_pair, pair
@@ -41,9 +41,10 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     np.sin: Tensor.sin,
     np.cos: Tensor.cos,
     np.tanh: Tensor.tanh,
-    special.erf: Tensor.erf,
-    special.expit: Tensor.sigmoid,
 }
+# SciPy's by their names: nobody has made one of them before `scipy.special` was imported, which
+# takes longer than all else here.
+SPECIAL = {"erf": Tensor.erf, "expit": Tensor.sigmoid, "expm1": Tensor.expm1, "log1p": Tensor.log1p}
 # Their values are booleans or steps: no gradient flows through them.
 FLAT = {
     np.sign, np.isfinite, np.isnan, np.isinf, np.floor, np.ceil, np.rint, np.signbit,
@@ -136,8 +137,11 @@ def array_ufunc(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> A
             f"np.{ufunc.__name__} on tensors takes no {', '.join(options)}=: what is recorded is "
             "never written into"
         )
-    if ufunc in UFUNCS:
-        return UFUNCS[ufunc](*inputs)
+    known = UFUNCS.get(ufunc)
+    if known is None and ufunc is getattr(sys.modules.get("scipy.special"), ufunc.__name__, None):
+        known = SPECIAL.get(ufunc.__name__)
+    if known is not None:
+        return known(*inputs)
     if ufunc in FLAT:
         return Tensor(ufunc(*(x.data if isinstance(x, Tensor) else x for x in inputs)))
     raise TypeError(

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backend_bases import FigureCanvasBase
 
 from tinygrad_fm.cli.command import add_command, add_data_dir, add_run
-from tinygrad_fm.errors import CommandError
+from tinygrad_fm.errors import CommandError, extra
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.report import format_classes, format_comparison, format_table, plot_comparison
 from tinygrad_fm.report.style import SERIES
@@ -100,6 +99,8 @@ def compare(options: argparse.Namespace) -> None:
 
 def picture(text: str) -> Path:
     """A file with an ending in which Matplotlib draws; it would give one to a name without."""
+    with extra("report"):
+        from matplotlib.backend_bases import FigureCanvasBase
     path = Path(text)
     if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
         raise argparse.ArgumentTypeError(f"wanted an ending like .png, .svg, .pdf, got {text!r}")

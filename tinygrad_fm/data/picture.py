@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tinygrad_fm.errors import PictureError
+from tinygrad_fm.errors import PictureError, extra
 from tinygrad_fm.files import open_regular
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE = 28
 DIGIT_SIDE = 20  # MNIST's digits fit a box of 20×20, centred by their mass in 28×28
@@ -32,7 +35,10 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
     Raises:
         PictureError: no PNG or JPEG, damaged, of absurd size or proportions.
         OSError: the file cannot be opened, or is a pipe or device.
+        MissingPackageError: Pillow is not installed.
     """
+    with extra("data"):
+        from PIL import Image, ImageOps, UnidentifiedImageError
     with open_regular(path) as file:
         try:
             with warnings.catch_warnings():
@@ -121,6 +127,8 @@ def _check_size(size: tuple[int, int], path: str | os.PathLike[str]) -> None:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """Any mode of Pillow's as RGB."""
+    from PIL import Image
+
     if image.mode.startswith(("I", "F")):  # 16 bits, which `convert` would clip at 255
         grey: np.ndarray = np.asarray(image, np.float32)
         clear = image.info.get("transparency")  # of such a PNG one shade
@@ -179,6 +187,8 @@ def _corner_colour(colours: np.ndarray) -> np.ndarray:
 
 def _resize(light: np.ndarray, side: int) -> np.ndarray:
     """The longest edge becomes `side`, the other follows, float32."""
+    from PIL import Image
+
     height, width = light.shape
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -5,13 +5,12 @@ Every file, found or downloaded, is compared with its published SHA-256 sum befo
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-
-from tinygrad_fm.errors import DataUnavailable
+from tinygrad_fm.errors import DataUnavailable, extra
 
 DATA_DIR_VARIABLE = "TINYGRAD_FM_DATA"
 STEMS = (
@@ -104,6 +103,7 @@ def locate(name: str, data_dir: str | Path | None = None) -> Path:
     Raises:
         ValueError: unknown name.
         DataUnavailable: files missing, wrong checksums, or no mirror could deliver.
+        MissingPackageError: they would have to be downloaded, and pooch is not installed.
     """
     if name not in SOURCES:
         raise ValueError(f"unknown data set {name!r}; expected one of {sorted(SOURCES)}")
@@ -112,6 +112,8 @@ def locate(name: str, data_dir: str | Path | None = None) -> Path:
         return _find(source, Path(data_dir), "data_dir")
     if directory := os.environ.get(DATA_DIR_VARIABLE):
         return _find(source, Path(directory), f"${DATA_DIR_VARIABLE}")
+    with extra("data"):
+        import pooch
     return _download(source, Path(pooch.os_cache("tinygrad_fm")) / source.folder)
 
 
@@ -142,7 +144,7 @@ def _missing(folder: Path) -> list[str]:
 
 def _verify(source: Source, files: list[Path]) -> None:
     for file in files:
-        expected, got = source.sha256[file.name], pooch.file_hash(file)
+        expected, got = source.sha256[file.name], hashlib.sha256(file.read_bytes()).hexdigest()
         if got != expected:
             raise DataUnavailable(
                 f"{file} is not the published {source.folder} file: its sha256 is {got}, "
@@ -166,6 +168,8 @@ def _download(source: Source, cache: Path) -> Path:
 
 def _fetch(source: Source, mirror: str, cache: Path) -> Exception | None:
     """Download from one mirror what the cache lacks; return what went wrong, if anything."""
+    import pooch
+
     try:
         for name in (f"{stem}.gz" for stem in STEMS):
             # Keeps only a file with the right sum, and does nothing if it is there already.

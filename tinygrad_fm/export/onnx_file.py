@@ -95,7 +95,8 @@ def _graph() -> Graph:
         import onnx  # noqa: F401
     except ImportError as error:
         raise ExportError(
-            "the package onnx is not installed; install it with `pip install onnx`, "
+            "the package onnx is not installed; install it with "
+            "`python -m pip install 'tinygrad-fm[export]'`, "
             "or export to safetensors, which needs nothing"
         ) from error
     from tinygrad_fm.export.onnx_graph import Graph

@@ -28,7 +28,8 @@ def torch_file(run: SavedRun) -> bytes:
         from tinygrad_fm.reference.state import state_dict_file
     except ImportError as error:
         raise ExportError(
-            "PyTorch is not installed; install it, or export to safetensors, which PyTorch reads "
+            "PyTorch is not installed; install it with `python -m pip install "
+            "'tinygrad-fm[reference]'`, or export to safetensors, which PyTorch reads "
             "with safetensors.torch.load_file"
         ) from error
     return state_dict_file(run.own_model().state_dict())

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from scipy import special
 
 from tinygrad_fm.ops.fast.chunks import NUMBERS
 from tinygrad_fm.ops.fast.layout import elementwise
@@ -245,12 +244,19 @@ class Cos(Function):
         return -grad * np.sin(x)
 
 
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function, SciPy's: its import takes longer than that of all else here."""
+    from scipy import special
+
+    return special.erf(x)
+
+
 class Erf(Function):
     """y = erf x = 2/√π ∫₀ˣ e^(-t²) dt;  ∂L/∂x = g·2/√π·e^(-x²). Saves x."""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.save_for_backward(x)
-        return special.erf(x)
+        return erf(x)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
@@ -432,7 +438,7 @@ class GELU(Function):
 
     @staticmethod
     def normal_cdf(x: np.ndarray) -> np.ndarray:
-        return 0.5 * (1 + special.erf(x * math.sqrt(0.5)))
+        return 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
 class GELUTanh(Function):

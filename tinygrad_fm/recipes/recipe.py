@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.transforms import Transform
@@ -82,6 +81,8 @@ def one_cycle(optimizer: Optimizer, steps: int) -> OneCycleLR:
 
 def softmax(scores: np.ndarray) -> np.ndarray:
     """Probabilities of a model that ends in scores."""
+    from scipy import special  # takes long to import
+
     return special.softmax(scores, axis=1)
 
 

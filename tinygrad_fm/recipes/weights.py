@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
-from tinygrad_fm.errors import WeightsError
+from tinygrad_fm.errors import WeightsError, extra
 from tinygrad_fm.files import write_atomically
 from tinygrad_fm.nn import Module
 
@@ -40,6 +38,8 @@ def save_arrays(arrays: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> b
 
     The library writes the facts in another order each time, so they are sorted afterwards.
     """
+    with extra("train"):
+        from safetensors.numpy import save
     # It writes memory as it lies there, so that has to be in order. (Not ascontiguousarray: it
     # gives a scalar a dimension.)
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -58,6 +58,9 @@ def load_arrays(content: bytes, origin: str) -> tuple[dict[str, np.ndarray], dic
     Raises:
         WeightsError: the content is torn, or something else; it is called `origin`.
     """
+    with extra("train"):
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
     try:
         arrays = load(content)
         size = int.from_bytes(content[:8], "little")

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from tinygrad_fm.report.style import INK, SERIES, epoch_ticks, new_figure, percent, save, styled
 from tinygrad_fm.report.table import format_table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from tinygrad_fm.train import History
 
 Metrics = Mapping[str, Any]  # of one model, as in the metrics.json of a run
@@ -103,6 +103,8 @@ def _plateaus(curves: list[np.ndarray]) -> tuple[float, float]:
 
 def _draw_dots(axes: Axes, metrics: Mapping[str, Metrics], colours: dict[str, str]) -> None:
     """One row a model: its test accuracy as a dot with the number, its validation as a ring."""
+    from matplotlib.ticker import MaxNLocator
+
     for row, (name, values) in enumerate(metrics.items()):
         test, validation = values["test_accuracy"], values.get("validation_accuracy")
         if validation is not None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 
 from tinygrad_fm.report.style import INK, RIGHT, WRONG, new_figure, save, styled
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 NOTHING = "#f5f6f8"
-GREENS = LinearSegmentedColormap.from_list("right", [NOTHING, RIGHT])
-REDS = LinearSegmentedColormap.from_list("wrong", [NOTHING, WRONG])
 
 
 @styled
@@ -63,9 +63,13 @@ def _colours(share: np.ndarray) -> np.ndarray:
     Confusions of a few per cent must be seen beside a diagonal of 90: the colour follows the
     square root of the share, which turns 1 % into a tenth and 25 % into half of the full colour.
     """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    greens = LinearSegmentedColormap.from_list("right", [NOTHING, RIGHT])
+    reds = LinearSegmentedColormap.from_list("wrong", [NOTHING, WRONG])
     strength = np.sqrt(share)
     diagonal = np.eye(len(share), dtype=bool)[:, :, None]
-    return np.where(diagonal, GREENS(strength), REDS(strength))
+    return np.where(diagonal, greens(strength), reds(strength))
 
 
 def _write_counts(axes: Axes, confusion: np.ndarray, share: np.ndarray) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from tinygrad_fm.report.style import MUTED, SERIES, epoch_ticks, new_figure, percent, save, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     from tinygrad_fm.train import History
 
 DASHES = (0, (2.5, 1.8))
@@ -88,6 +89,8 @@ def _validated(history: History) -> bool:
 
 
 def _line_styles(named: Mapping[str, History]) -> list[Line2D]:
+    from matplotlib.lines import Line2D
+
     lines = [Line2D([], [], color=MUTED, linestyle=DASHES, linewidth=1.4, label="training")]
     if any(map(_validated, named.values())):
         lines.append(Line2D([], [], color=MUTED, label="validation"))
@@ -96,6 +99,8 @@ def _line_styles(named: Mapping[str, History]) -> list[Line2D]:
 
 def _models(named: Mapping[str, History]) -> list[Line2D]:
     """A dot for each model, with its name and its best validation accuracy, if it has them."""
+    from matplotlib.lines import Line2D
+
     dots = []
     for (name, history), colour in zip(named.items(), SERIES, strict=False):
         best = f"best {np.nanmax(history['val_accuracy']):.1%}" if _validated(history) else ""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from html import escape
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
+from tinygrad_fm.errors import extra
 from tinygrad_fm.report.style import epoch_ticks
 
 WIDTH, HEIGHT = 440, 260
@@ -29,7 +29,10 @@ def line_chart(
 
     Raises:
         ValueError: there is no finite value.
+        MissingPackageError: Matplotlib, which chooses the ticks, is not installed.
     """
+    with extra("report"):
+        from matplotlib.ticker import MaxNLocator
     values = np.concatenate(list(series.values()))
     finite = values[np.isfinite(values)]
     if not finite.size:

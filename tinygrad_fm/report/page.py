@@ -12,8 +12,8 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
+from tinygrad_fm.errors import extra
 from tinygrad_fm.report.line_chart import line_chart
 from tinygrad_fm.train.metrics import classification_report, confusion_matrix
 
@@ -79,6 +79,7 @@ def run_page(
 
     Raises:
         ValueError: the test set is empty.
+        MissingPackageError: Matplotlib or Pillow is not installed.
     """
     if len(outcome.labels) == 0:
         raise ValueError("nothing to report on: the test set has no images")
@@ -284,6 +285,8 @@ def _said(outcome: Outcome, i: int) -> str:
 
 def _picture(outcome: Outcome, i: int) -> str:
     """An image of the test set as an `<img>` that carries its PNG."""
+    with extra("report"):
+        from PIL import Image
     file = io.BytesIO()
     Image.fromarray(outcome.images[i, 0]).save(file, "PNG")
     content = base64.b64encode(file.getvalue()).decode()

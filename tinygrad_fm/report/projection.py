@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from tinygrad_fm.report.style import SERIES, WIDTH, new_figure, save, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = (*SERIES, "#65a30d", "#7c2d12")  # a class each
 NAME_HEIGHT = 0.05  # of a class's name, as a share of the axes' height
@@ -105,6 +107,8 @@ def _write_names(
     axes: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str], width: float
 ) -> None:
     """Each class's name at the median of its points, or as near as the other names allow."""
+    from matplotlib.patheffects import withStroke
+
     present = np.unique(labels)
     middles = np.array([np.median(points[labels == label], axis=0) for label in present])
     low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])

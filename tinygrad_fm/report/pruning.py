@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from tinygrad_fm.report.style import SERIES, new_figure, percent, save, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TICKS = np.array([1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])  # weights left
 
@@ -30,6 +32,8 @@ def plot_sparsity(
     Raises:
         ValueError: the lengths differ, or there is nothing to draw.
     """
+    from matplotlib.ticker import NullLocator
+
     if not accuracies or any(len(line) != len(sparsity) for line in accuracies.values()):
         lengths = {name: len(line) for name, line in accuracies.items()}
         raise ValueError(f"wanted {len(sparsity)} accuracies, one for each sparsity, got {lengths}")

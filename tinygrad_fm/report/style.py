@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
-
+from tinygrad_fm.errors import extra
 from tinygrad_fm.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Arguments = ParamSpec("Arguments")
 
 INK = "#111827"  # titles and numbers
 MUTED = "#6b7280"  # labels and ticks
@@ -30,41 +33,55 @@ DPI = 200
 
 AIR = {"w_pad": 0.12, "h_pad": 0.12, "wspace": 0.03, "hspace": 0.03}  # inches and shares
 
-# A decorator: matplotlib's settings are ours inside the function, and the caller's again after it.
-styled = rc_context(
-    {
-        "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
-        "font.size": 9.5,
-        "text.color": INK,
-        "text.parse_math": False,  # a class's name may have a $
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.titlepad": 10,
-        "axes.titlecolor": INK,
-        "axes.labelcolor": MUTED,
-        "axes.edgecolor": "#9ca3af",
-        "axes.linewidth": 0.8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-        "axes.axisbelow": True,
-        "grid.color": FAINT,
-        "grid.linewidth": 0.8,
-        "xtick.color": MUTED,
-        "ytick.color": MUTED,
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "xtick.major.pad": 6,
-        "ytick.major.pad": 6,
-        "lines.linewidth": 2.0,
-        "lines.solid_capstyle": "round",
-        "legend.edgecolor": "none",
-        "legend.framealpha": 0.85,
-        "legend.title_fontsize": 9.5,
-        "figure.facecolor": "white",
-    }
-)
+STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a class's name may have a $
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.titlecolor": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#9ca3af",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.major.pad": 6,
+    "ytick.major.pad": 6,
+    "lines.linewidth": 2.0,
+    "lines.solid_capstyle": "round",
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
+    "legend.title_fontsize": 9.5,
+    "figure.facecolor": "white",
+}
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Matplotlib's settings are ours inside a function that draws, and the caller's after it.
+
+    Raises:
+        MissingPackageError: when it is called, if Matplotlib is not installed.
+    """
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **options: Arguments.kwargs) -> Figure:
+        with extra("report"):
+            from matplotlib import rc_context
+        with rc_context(STYLE):
+            return draw(*args, **options)
+
+    return drawn
 
 
 def percent(share: float, _: float) -> str:
@@ -74,6 +91,8 @@ def percent(share: float, _: float) -> str:
 
 def epoch_ticks(last: int) -> list[int]:
     """Epochs to name on an axis: the first, which is no 0, and round numbers up to the last."""
+    from matplotlib.ticker import MaxNLocator
+
     ticks = MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
     return sorted({1, *(int(tick) for tick in ticks if 1 <= tick <= last)})
 
@@ -83,6 +102,9 @@ def new_figure(height: float, **layout: Any) -> Figure:
 
     `layout` overrides the spacing, see matplotlib's ConstrainedLayoutEngine.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     engine = ConstrainedLayoutEngine(**(AIR | layout))
     return Figure(figsize=(WIDTH, height), layout=engine)
 

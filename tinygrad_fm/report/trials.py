@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from tinygrad_fm.report.style import RIGHT, SERIES, new_figure, percent, save, styled
 from tinygrad_fm.report.table import format_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PANELS = 4  # in a row
 PALE = "#cbd5e1"
@@ -128,6 +128,9 @@ def _limits(trials: Sequence[Trial]) -> tuple[float, float]:
 
 def _draw_history(axes: Axes, trials: Sequence[Trial], limits: tuple[float, float]) -> None:
     """Every trial as a dot, and the best so far as a line of steps."""
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
+
     numbers, accuracies = _complete(trials)
     best = np.maximum.accumulate(accuracies)
     end = trials[-1].number + 0.5
@@ -148,6 +151,8 @@ def _draw_history(axes: Axes, trials: Sequence[Trial], limits: tuple[float, floa
 
 def _place(axes: Axes, values: Sequence[float | str], logarithmic: bool) -> list[float]:
     """Make the axis fit to numbers or words; returns where each value stands on it."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
     if isinstance(values[0], str):
         words = sorted({str(value) for value in values})
         axes.set_xticks(range(len(words)), words)
@@ -169,6 +174,8 @@ def _draw_dots(
     axes: Axes, places: Sequence[float], trials: Sequence[Trial], limits: tuple[float, float]
 ) -> None:
     """A dot for each trial; a triangle at the lower edge for one that lies below the limits."""
+    from matplotlib.ticker import MaxNLocator
+
     edge = limits[0] + 0.04 * (limits[1] - limits[0])
     for complete, colour in ((False, PALE), (True, SERIES[0])):  # complete ones on top
         for x, t in zip(places, trials, strict=True):

@@ -6,14 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import astuple
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_fm.autograd import detect_anomaly
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.loader import DataLoader
-from tinygrad_fm.errors import AnomalyError, NonFiniteLossError
+from tinygrad_fm.errors import AnomalyError, NonFiniteLossError, extra
 from tinygrad_fm.nn import Module
 from tinygrad_fm.nn.utils import clip_grad_norm_
 from tinygrad_fm.optim import Optimizer
@@ -22,6 +20,9 @@ from tinygrad_fm.random import default_generator
 from tinygrad_fm.train.early_stopping import EarlyStopping
 from tinygrad_fm.train.evaluation import Evaluation, LossFunction, RunningMean, evaluate
 from tinygrad_fm.train.history import EpochRow, History
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 NOT_MEASURED = Evaluation(loss=math.nan, accuracy=math.nan)
 # Both fit 80 columns: "epoch 3/20 141/844 |██  | 00:20 left, loss 0.412, acc 85.1%, 9,876 images/s"
@@ -64,6 +65,7 @@ def fit(
         on_epoch_end: called with the history when an epoch is complete.
 
     Raises:
+        MissingPackageError: tqdm, which draws the bar, is not installed.
         NonFiniteLossError: the training loss became NaN or infinite.
         ValueError: validation is needed (early stopping, ReduceLROnPlateau) but there is none.
         RuntimeError: early stopping never saw a finite validation figure.
@@ -233,6 +235,8 @@ class Training:
 
     def _bar(self, show: bool) -> tqdm:
         """A bar on stderr; `disable=None` is tqdm's word for: only where that is a terminal."""
+        with extra("train"):
+            from tqdm import tqdm
         return tqdm(
             initial=self.train_loader.position,
             total=len(self.train_loader),

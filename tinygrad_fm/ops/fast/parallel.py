@@ -18,8 +18,6 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any, TypeVar
 
-from threadpoolctl import ThreadpoolController
-
 Result = TypeVar("Result")
 Getter = Callable[[], int]
 Setter = Callable[[int], Any]
@@ -175,6 +173,8 @@ def _libraries() -> list[tuple[Getter, Setter]]:
     Looked up at the first use, which takes a few milliseconds, and in a thread that no interrupt
     reaches: the search calls back from C, where one would be printed and lost.
     """
+    from threadpoolctl import ThreadpoolController
+
     found: SimpleQueue[list[tuple[Getter, Setter]]] = SimpleQueue()
 
     def search() -> None:
