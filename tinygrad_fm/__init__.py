@@ -1,6 +1,6 @@
 """tinygrad_fm: PyTorch's habits on NumPy alone."""
 
-from tinygrad_fm import data, func, nn, ops, optim
+from tinygrad_fm import autograd, creation, data, errors, func, nn, ops, optim
 from tinygrad_fm.autograd import (
     AnomalyError,
     detect_anomaly,
@@ -35,11 +35,23 @@ from tinygrad_fm.creation import (
     zeros,
     zeros_like,
 )
-from tinygrad_fm.creation import bool_ as bool
 from tinygrad_fm.ops.fast.parallel import get_num_threads, set_num_threads
 from tinygrad_fm.random import manual_seed
 
 __version__ = "0.1.0"
+
+# Not abs, bool, max, min and sum: `from tinygrad_fm import *` leaves Python's own alone.
+__all__ = [
+    "AnomalyError", "Tensor", "apply", "arange", "argmax", "argmin", "autograd", "bmm", "cat",
+    "chunk", "clamp", "cumsum", "data", "detect_anomaly", "einsum", "enable_grad", "errors",
+    "exp", "eye", "flatten", "float32", "float64", "from_numpy", "full", "func", "gather",
+    "get_num_threads", "gradcheck", "gradgradcheck", "int32", "int64", "is_grad_enabled",
+    "log", "log_softmax", "logsumexp", "manual_seed", "matmul", "mean", "nn", "no_grad",
+    "ones", "ones_like", "ops", "optim", "prod", "profile", "rand", "randint", "randn",
+    "randperm", "relu", "reshape", "set_num_threads", "sigmoid", "softmax", "split", "sqrt",
+    "squeeze", "stack", "std", "tanh", "tensor", "transpose", "uint8", "unsqueeze", "var",
+    "where", "zeros", "zeros_like",
+]  # fmt: skip
 
 # torch.exp(x) and x.exp() are one thing.
 exp, log, sqrt, abs = Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs
@@ -50,3 +62,4 @@ logsumexp, softmax, log_softmax = Tensor.logsumexp, Tensor.softmax, Tensor.log_s
 cumsum, gather, matmul, bmm = Tensor.cumsum, Tensor.gather, Tensor.matmul, Tensor.bmm
 reshape, flatten, transpose = Tensor.reshape, Tensor.flatten, Tensor.transpose
 squeeze, unsqueeze, split, chunk = Tensor.squeeze, Tensor.unsqueeze, Tensor.split, Tensor.chunk
+bool = creation.bool_

@@ -37,6 +37,8 @@ from tinygrad_fm.train import History
 if TYPE_CHECKING:
     import optuna
 
+__all__ = ["TuneError", "search", "suggest", "write_csv"]
+
 # The optimizers that are tried, and the learning rates of each: their steps differ in size.
 RATES = {"sgd": (1e-3, 2e-1), "adam": (1e-4, 1e-2), "adamw": (1e-4, 1e-2)}
 BEST = "best.json"

@@ -73,7 +73,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Tensor, ...]:  # None among them only if `allow_unused`: PyTorch's type, too
     """∂L/∂(each input), without touching any `.grad`. L is Σ ⟨grad_outputs, outputs⟩.
 
     Args:
@@ -96,7 +96,7 @@ def grad(
     edges, grads = _roots(_several(outputs), grad_outputs, create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     arrived = one_blas_thread(_walk, edges, grads, keep, create_graph, _edges_of(wanted))
-    results: list[Tensor | None] = []
+    results: list[Any] = []
     given: set[Edge] = set()
     for i, tensor in enumerate(wanted):
         found = arrived.get(tensor.edge)

@@ -19,6 +19,8 @@ from tinygrad_fm.autograd.mode import enable_grad
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.creation import stack
 
+__all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
+
 Func = Callable[..., Any]
 Tensors = Tensor | Sequence[Tensor]
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import wraps
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -50,11 +50,11 @@ class RemovableHandle:
         self.hooks.pop(self.key, None)
 
 
-def numpy_names(reduction: Any) -> Any:
+def numpy_names(reduction: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Let a reduction take `axis=` and `keepdims=` as well, as PyTorch's do."""
 
     @wraps(reduction)
-    def renamed(self: Tensor, *args: Any, **options: Any) -> Any:
+    def renamed(self: Tensor, *args: Any, **options: Any) -> Tensor:
         if "axis" in options:
             options["dim"] = options.pop("axis")
         if "keepdims" in options:
@@ -547,10 +547,10 @@ class Tensor:
 
     # ---------------------------------------------------------------- comparison
 
-    def __eq__(self, other: object) -> Any:
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
         return self._compare(np.equal, other)
 
-    def __ne__(self, other: object) -> Any:
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
         return self._compare(np.not_equal, other)
 
     def __lt__(self, other: Any) -> Tensor:
@@ -729,10 +729,18 @@ class Tensor:
         """ln Σ eˣ, shifted by max x so that nothing overflows."""
         return apply(ops.LogSumExp, *floats(self), axes=self._reduced(dim), keepdim=keepdim)
 
+    @overload
+    def max(self, dim: None = None, keepdim: Flag = False) -> Tensor: ...
+    @overload
+    def max(self, dim: int, keepdim: Flag = False) -> MinMax: ...
     def max(self, dim: int | None = None, keepdim: Flag = False) -> Any:
         """The largest element, or with `dim` a pair (values, indices). The first of ties wins."""
         return self._extremum(dim, keepdim, True)
 
+    @overload
+    def min(self, dim: None = None, keepdim: Flag = False) -> Tensor: ...
+    @overload
+    def min(self, dim: int, keepdim: Flag = False) -> MinMax: ...
     def min(self, dim: int | None = None, keepdim: Flag = False) -> Any:
         """The smallest element, or with `dim` a pair (values, indices). The first of ties wins."""
         return self._extremum(dim, keepdim, False)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn.fusion import conv_block
 from tinygrad_fm.nn.layers import Conv2d
 from tinygrad_fm.nn.module import Module
@@ -78,7 +79,7 @@ class Sequential(_Numbered):
     def _of(self, modules: OrderedDict[str, Module]) -> Sequential:
         return Sequential(modules)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Tensor:
         layers = list(self._modules.values())
         position = 0
         while position < len(layers):

@@ -18,6 +18,14 @@ from tinygrad_fm.ops.dropout import keep_mask
 from tinygrad_fm.ops.pool import Window
 from tinygrad_fm.random import default_generator
 
+__all__ = [
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "conv2d", "conv_transpose2d", "cross_entropy",
+    "dropout", "elu", "gelu", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear",
+    "log_softmax", "max_pool2d", "mse_loss", "nll_loss", "one_hot", "pad", "relu", "sigmoid",
+    "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+]  # fmt: skip
+
 Size = int | tuple[int, int]
 
 # -------------------------------------------------------------------------------- activations

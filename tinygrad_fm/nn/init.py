@@ -17,6 +17,11 @@ import numpy as np
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.random import default_generator
 
+__all__ = [
+    "calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
+    "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+]  # fmt: skip
+
 _Generator = np.random.Generator | None
 
 

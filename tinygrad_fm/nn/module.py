@@ -48,12 +48,12 @@ class Module:
         object.__setattr__(self, "_unsaved", set())
         object.__setattr__(self, "training", True)
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes, to be written by a subclass; call the module itself."""
         raise NotImplementedError(f"{type(self).__name__} needs a forward method")
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        result = self.forward(*inputs, **options)
+    def __call__(self, *inputs: Any, **options: Any) -> Tensor:
+        result: Any = self.forward(*inputs, **options)
         if self._forward_hooks:
             for hook in list(self._forward_hooks.values()):  # a hook may take itself off
                 changed = hook(self, inputs, result)

@@ -20,6 +20,8 @@ import numpy as np
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn.module import Module
 
+__all__ = ["global_unstructured", "is_pruned", "l1_unstructured", "remove"]
+
 
 class _Pruned(Module):
     """What a layer becomes while it has a mask: its own class, with this one before it."""

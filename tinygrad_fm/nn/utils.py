@@ -8,6 +8,8 @@ import numpy as np
 
 from tinygrad_fm.autograd.tensor import Tensor
 
+__all__ = ["clip_grad_norm_"]
+
 
 def clip_grad_norm_(
     parameters: Iterable[Tensor] | Tensor,
