@@ -21,14 +21,14 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal
 # Stamp files: they exist if a step was completed, and are newer than what it was made from.
 VENV := .venv/made
 SOURCES := setup.cfg pyproject.toml constraints.txt
-CORE := .venv/core-installed
+COMMAND := .venv/command-installed
 TEST := .venv/test-installed
 DOCS := .venv/docs-installed
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test check lint slow examples docs test-all clean
 
-demo: $(CORE)
+demo: $(COMMAND)
 	$(BIN)/python -m tinygrad_fm demo
 
 test: $(TEST)
@@ -42,7 +42,7 @@ lint: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-examples: $(CORE)
+examples: $(COMMAND)
 	set -e; for lesson in $(LESSONS); do \
 		$(BIN)/python examples/$$lesson.py --dataset garments --epochs 1; \
 	done
@@ -60,17 +60,17 @@ clean:
 	rm -rf .venv out site build dist *.egg-info .coverage .hypothesis .*_cache
 	find . -name __pycache__ -type d -prune -exec rm -r {} +
 
-$(CORE): $(SOURCES) | $(VENV)
-	$(INSTALL) -e .
+$(COMMAND): $(SOURCES) | $(VENV)
+	$(INSTALL) -e '.[train,report]'
 	touch $@
 
 $(TEST): $(SOURCES) | $(VENV)
 	$(INSTALL) -e '.[test]'
-	touch $@ $(CORE)
+	touch $@ $(COMMAND)
 
 $(DOCS): $(SOURCES) | $(VENV)
 	$(INSTALL) -e '.[docs]'
-	touch $@ $(CORE)
+	touch $@
 
 define CHECK_VERSION
 import sys
