@@ -100,7 +100,7 @@ import tinygrad_fm as tg
 
 x: int = tg.randn(2) + 1
 y: str = tg.nn.Linear(2, 2)(tg.randn(2))
-tg.nonsense
+tg.nonsense()
 """
 
 
