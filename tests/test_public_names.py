@@ -18,17 +18,8 @@ PUBLIC = [
     ),
 ]  # fmt: skip
 # What rooms lend each other.
-HELPERS = {
-    "Variable",
-    "default_",
-    "empty",
-    "extra",
-    "fans",
-    "gradients",
-    "hollow",
-    "jacobian_of",
-    "pruner",
-}
+HELPERS = {"Variable", "default_", "empty", "extra", "fans", "gradients", "hollow", "jacobian_of"}
+HELPERS |= {"pruner"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
