@@ -42,23 +42,25 @@ def channel_sums(rows: np.ndarray, other: np.ndarray | None = None) -> np.ndarra
     channels = rows.shape[1]
     repeat = 1 << max(RUN // max(channels, 1), 1).bit_length() - 1  # divides the length of a chunk
     even = len(rows) // repeat * repeat
-    chunks = chunks_of(even, rows_of_chunk(rows))
+    chunks = chunks_of(even, 4 * rows_of_chunk(rows))
     dtype = rows.dtype if other is None else np.result_type(rows, other)
     sums = np.empty((len(chunks), repeat * channels), dtype)
 
     def body(i: int, s: slice, take: Take) -> None:
-        part = rows[:even][s]
+        part = rows[s]
         with np.errstate(over="ignore"):  # who squares looks at the sum
             if other is not None:
-                product = take(part.shape, dtype)
-                part = np.multiply(part, other[:even][s], out=product)
+                part = np.multiply(part, other[s], out=take(part.shape, dtype))
             runs = part.reshape(-1, repeat * channels)
             np.dot(np.ones(len(runs), dtype), runs, out=sums[i])
 
     for_chunks(body, chunks)
     wide = np.result_type(dtype, np.float64)
-    rest = rows[even:] if other is None else np.multiply(rows[even:], other[even:], dtype=wide)
-    return sums.reshape(-1, channels).sum(axis=0, dtype=wide) + rest.sum(axis=0, dtype=wide)
+    total = sums.reshape(-1, channels).sum(axis=0, dtype=wide)
+    if even < len(rows):
+        rest = rows[even:] if other is None else np.multiply(rows[even:], other[even:], dtype=wide)
+        total += rest.sum(axis=0, dtype=wide)
+    return total
 
 
 def scale_and_shift(
