@@ -10,7 +10,8 @@ import numpy as np
 from options import load, parse
 
 import tinygrad_fm as tg
-from tinygrad_fm import data, graph, nn, optim
+from tinygrad_fm import data, nn, optim
+from tinygrad_fm.autograd import graph
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.ops import Function
 from tinygrad_fm.report import plot_history

@@ -434,7 +434,8 @@ SECOND = [
     Mutant("max_unpool2d: the neighbour is read", ops.MaxUnpool2d, result(shift), "max_pool2d 2×2"),
     Mutant("average_unpool2d: halved", ops.AverageUnpool2d, result(halve), "avg_pool2d 2×2"),
     Mutant("std: y is a constant", ops.Std, detached(1), "std"),
-    Mutant("remainder: sign of the divisor's", ops.Remainder, on_tensors(only(1, negate)), "remainder"),
+    Mutant("remainder: sign of the divisor's", ops.Remainder, on_tensors(only(1, negate)),
+           "remainder"),
     Mutant("dropout: scale forgotten", ops.Dropout, twice(lambda d: 0.7 * d), "dropout 0.3"),
     # losses
     Mutant("binary_cross_entropy: x is a constant", ops.BCELoss, detached(0),

@@ -137,7 +137,6 @@ GATHER = "`gather` and lists of indices: of a number, of bytes, out of an empty 
 known(GATHER, RAISED, "*", """
 x.gather({i}, t.tensor([0])) | x.gather(0, t.tensor(0)) | x.gather(1, t.zeros(0, 2).long())
 """)
-known(GATHER, ACCEPTED, "* of uint8 *", "x.gather(0, x)")
 known(GATHER, RAISED, "x[[][[]7]] of * no columns", "x[{index}]")
 
 known("`x.clamp(tensor, number)`", DIFFERS, "* number", "x.clamp(t.tensor(1), 2)")

@@ -67,7 +67,7 @@ def test_the_tour_shows_every_stop(lesson):
         "a second backward: backward reached CrossEntropy a second time",
         "inside no_grad, requires_grad is False",
         "y.data[0] = 100: assignment destination is read-only",
-        "x += 1: in-place add would not be seen by backward",
+        "x += 1: a leaf tensor that requires a gradient cannot be written into",
         "backward of Sqrt on 3 made NaN",
         "gradcheck passed",
     ):

@@ -15,17 +15,25 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm import ops
-from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, float_pair, pair
+from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, pair
 from tinygrad_fm.creation import cat, einsum, stack, where
 
+
+def _operator(name: str) -> Callable[[Any, Any], Tensor]:
+    """The tensors' own operator, of whichever side is one. (`a + b` would ask NumPy again.)"""
+    left, right = getattr(Tensor, f"__{name}__"), getattr(Tensor, f"__r{name}__")
+    return lambda a, b: left(a, b) if isinstance(a, Tensor) else right(b, a)
+
+
 UFUNCS: dict[Any, Callable[..., Any]] = {
-    np.add: lambda a, b: apply(ops.Add, *pair(a, b)),
-    np.subtract: lambda a, b: apply(ops.Sub, *pair(a, b)),
-    np.multiply: lambda a, b: apply(ops.Mul, *pair(a, b)),
-    np.divide: lambda a, b: apply(ops.Div, *float_pair(a, b)),
-    np.remainder: lambda a, b: apply(ops.Remainder, *pair(a, b)),
-    np.power: lambda a, b: apply(ops.Pow, *pair(a, b)),
-    np.matmul: lambda a, b: as_tensor(a) @ b,
+    np.add: _operator("add"),
+    np.subtract: _operator("sub"),
+    np.multiply: _operator("mul"),
+    np.divide: _operator("truediv"),
+    np.remainder: _operator("mod"),
+    np.floor_divide: _operator("floordiv"),
+    np.power: _operator("pow"),
+    np.matmul: _operator("matmul"),
     np.maximum: lambda a, b: apply(ops.Maximum, *pair(a, b)),
     np.minimum: lambda a, b: -apply(ops.Maximum, *(-x for x in pair(a, b))),
     np.negative: operator.neg,
@@ -48,7 +56,6 @@ SPECIAL = {"erf": Tensor.erf, "expit": Tensor.sigmoid, "expm1": Tensor.expm1, "l
 # Their values are booleans or steps: no gradient flows through them.
 FLAT = {
     np.sign, np.isfinite, np.isnan, np.isinf, np.floor, np.ceil, np.rint, np.signbit,
-    np.floor_divide,
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
     np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,

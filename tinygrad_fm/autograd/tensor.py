@@ -913,8 +913,9 @@ class Tensor:
         if self.ndim == 0 and index.data > 0:  # of which NumPy reads the one element there is
             raise IndexError(f"gather from one number has index 0 only, got {index.item()}")
         places: list[Any] = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+        axis = self._axis(dim)
         if self.ndim:  # a number has no axis to be read along
-            places[self._axis(dim)] = index
+            places[axis] = index
         return self[tuple(places)]
 
     def __getitem__(self, index: Any) -> Tensor:

@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from tinygrad_fm import ops
 from tinygrad_fm.autograd.capture import Step, capture
 from tinygrad_fm.autograd.tensor import Tensor
-from tinygrad_fm.export.error import ExportError
+from tinygrad_fm.errors import ExportError
 from tinygrad_fm.nn import Module
 from tinygrad_fm.ops.conv import PLAIN
 from tinygrad_fm.ops.pool import spans_of

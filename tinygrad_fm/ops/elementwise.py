@@ -145,7 +145,9 @@ class Remainder(Function):
         grad_b = None
         if need_b:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                grad_b = unbroadcast(-grad * np.floor_divide(a, b), b.shape)
+                recorded = not isinstance(b, np.ndarray)  # then ⌊a/b⌋ is a constant
+                whole = np.floor(a / b) if recorded else np.floor_divide(a, b)
+                grad_b = unbroadcast(-grad * whole, b.shape)
         return unbroadcast(grad, a.shape) if need_a else None, grad_b
 
 

@@ -1,5 +1,0 @@
-"""What exporting raises."""
-
-from tinygrad_fm.errors import ExportError
-
-__all__ = ["ExportError"]
