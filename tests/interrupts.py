@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dis
 import gc
+import inspect
 import itertools
 import os
 import random
@@ -129,11 +130,11 @@ OURS = (str(Path(parallel.__file__).parents[2]), __file__)
 
 class Landing:
     """Raises KeyboardInterrupt at the n-th place where Python looks for one, in our own code:
-    where a function begins, after a call, and where a loop goes round."""
+    where a function begins, after a call, and where a loop goes round; then again at the m-th place
+    after that one."""
 
-    def __init__(self, at):
-        self.left = set(at)
-        self.last = max(at)
+    def __init__(self, at, again=0):
+        self.at, self.again = at, again
         self.count = 0
 
     def trace(self, frame, event, arg):
@@ -157,13 +158,26 @@ class Landing:
 
     def here(self):
         self.count += 1
-        if self.count in self.left:
-            raise KeyboardInterrupt(f"landing {self.count}")
+        if self.count == self.at:
+            raise KeyboardInterrupt  # which ends the tracing
+
+    def profile(self, frame, event, arg):
+        """In `sys.setprofile`, where the second one comes from."""
+        code = frame.f_code
+        ours = code.co_filename.startswith(OURS) and code is not LANDED
+        if event == "call" and code.co_flags & inspect.CO_GENERATOR:
+            return  # nobody looks where a generator is closed
+        if self.count >= self.at and ours and event in ("call", "c_return"):
+            self.again -= 1
+            if self.again == 0:
+                raise KeyboardInterrupt
 
 
-def landed(work, *at):
-    """Run `work` with interrupts at these landings; the error, and whether all were reached."""
-    landing, caught = Landing(at), None
+def landed(work, at, again=0):
+    """Run `work` with interrupts at these landings; the error, and the `Landing`."""
+    landing, caught = Landing(at, again), None
+    if again:
+        sys.setprofile(landing.profile)
     sys.settrace(landing.trace)
     try:
         work()
@@ -171,9 +185,11 @@ def landed(work, *at):
         caught = error
     finally:
         sys.settrace(None)
-    return caught, landing.count >= landing.last
+        sys.setprofile(None)
+    return caught, landing
 
 
+LANDED = landed.__code__
 WORKING: set[object] = set()
 
 
@@ -285,8 +301,8 @@ SMALL = [
 def every_landing():
     for work in SMALL:
         for at in itertools.count(1):
-            error, reached = landed(work, at)
-            if not reached:
+            error, landing = landed(work, at)
+            if landing.count < at:
                 break
             assert error is not None, (work.__name__, at, "the interrupt was lost")
             check_at_once()
@@ -304,16 +320,18 @@ def twice():
     for work in SMALL:
         count = 0
         for at in itertools.count(1):
-            for later in range(1, 13):
-                _, reached = landed(work, at, at + later)
-                while WORKING:
-                    time.sleep(0.001)  # nobody waits for it, and nobody sees what it writes
+            for again in range(1, 13):
+                landing = landed(work, at, again)[1]
+                while WORKING or used():
+                    time.sleep(0.001)  # a helper that nobody waits for ends its chunk
                 MODEL.train()
                 parallel.one_blas_thread(int)
                 check_at_once()
                 check_memory()
-                count += reached
-            if not reached:
+                if landing.again > 0:
+                    break
+                count += 1
+            if landing.count < at:
                 break
             check_work()
         print(f"{work.__name__}: {count}")

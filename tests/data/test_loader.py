@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import _thread
 import json
 import threading
+import time
 import traceback
 
 import numpy as np
@@ -45,14 +47,20 @@ def content(batches) -> list[tuple[bytes, bytes]]:
     return [(images.numpy().tobytes(), labels.numpy().tobytes()) for images, labels in batches]
 
 
-def worker_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("DataLoader")]
+def threads_left(before: int) -> int:
+    """How many threads there are more than before, once they had time to end."""
+    for _ in range(500):
+        if _thread._count() <= before:
+            break
+        time.sleep(0.01)
+    return _thread._count() - before
 
 
 @pytest.fixture(params=[0, 1, 2, 5, 100])
 def prefetch(request):
+    before = _thread._count()
     yield request.param
-    assert worker_threads() == []
+    assert threads_left(before) <= 0
 
 
 def test_batches_are_tensors_scaled_to_one_in_order_without_shuffle(prefetch):
@@ -188,7 +196,7 @@ def test_a_generator_used_elsewhere_between_epochs_is_saved_as_it_is():
 
 
 def test_breaking_off_leaves_no_thread_and_prepares_nothing_more(prefetch):
-    calls = []
+    calls, before = [], _thread._count()
 
     def count(images, generator):
         calls.append(len(images))
@@ -196,12 +204,12 @@ def test_breaking_off_leaves_no_thread_and_prepares_nothing_more(prefetch):
 
     for _ in make(transform=count, prefetch=prefetch, batch_size=1):
         break
-    assert worker_threads() == []
+    assert threads_left(before) <= 0
     assert 1 <= len(calls) <= 1 + prefetch
 
 
 def test_breaking_off_cancels_what_was_not_begun():
-    calls, gate = [], threading.Event()
+    calls, gate, before = [], threading.Event(), _thread._count()
 
     def wait(images, generator):
         calls.append(len(images))
@@ -212,6 +220,8 @@ def test_breaking_off_cancels_what_was_not_begun():
     for _ in make(transform=wait, prefetch=20, batch_size=1):
         threading.Timer(0.5, gate.set).start()  # the second batch is in the works until then
         break
+    gate.wait()
+    assert threads_left(before) <= 0
     assert len(calls) <= 2
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -76,7 +75,6 @@ class Profile:
     def __init__(self) -> None:
         self.seconds = 0.0
         self._costs: dict[tuple[str, tuple[int, ...]], OperationCost] = {}
-        self._flops: WeakKeyDictionary[Function, int] = WeakKeyDictionary()
 
     @property
     def operations(self) -> list[OperationCost]:
@@ -113,10 +111,10 @@ class Profile:
         outputs = results if isinstance(results, tuple) else (results,)
         size = _bytes((*arrays, *outputs))
         if which == "forward":
-            flops = self._flops[node] = forward_flops(node, arrays, results)
+            flops = node.flops = forward_flops(node, arrays, results)
             self._cost(node.name(), results.shape).forward.add(seconds, flops, size)
         else:
-            flops = backward_flops(node, self._flops.get(node, 0))
+            flops = backward_flops(node, node.flops)
             cost = self._cost(node.name(), node.output_shape)
             cost.backward.add(seconds, flops, size)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import weakref
+from _thread import start_new_thread
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data.dataset import Dataset
 from tinygrad_fm.data.transforms import ToFloat, Transform
+from tinygrad_fm.ops.undo import Undo
 from tinygrad_fm.random import default_generator
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -143,17 +146,48 @@ class DataLoader:
             yield from map(prepare, range(first, len(self)))
             return
 
-        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="DataLoader")
-        pending: deque[Future[Batch]] = deque()
+        todo: SimpleQueue[int | None] = SimpleQueue()
+        ready: SimpleQueue[Batch | BaseException] = SimpleQueue()
+        owner, stop = Undo(), partial(todo.put, None)
+        owner.__del__ = stop
+        indices = range(first, len(self))
         try:
-            for index in range(first, len(self)):
-                pending.append(pool.submit(prepare, index))
-                if len(pending) > self.prefetch:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:  # also when the caller leaves the loop early: nothing goes on behind its back
-            pool.shutdown(cancel_futures=True)
+            start_new_thread(_work, (prepare, todo, ready, weakref.ref(owner)))
+            for index in indices:
+                todo.put(index)
+                if index - first >= self.prefetch:
+                    yield _received(ready)
+            for _ in indices[-self.prefetch :]:
+                yield _received(ready)
+        finally:  # also when the caller leaves the loop early: the thread ends
+            del owner
+
+
+def _work(
+    prepare: Callable[[int], Batch],
+    todo: SimpleQueue[int | None],
+    ready: SimpleQueue[Batch | BaseException],
+    owner: weakref.ref[Undo],
+) -> None:
+    """What the thread does: prepare batches as long as somebody waits for them.
+
+    (No `threading.Thread`, whose end runs Python code in which an interrupt would be lost.)
+    """
+    while (index := todo.get()) is not None and owner() is not None:
+        try:
+            ready.put(prepare(index))
+        except BaseException as error:  # raised again where the batch is asked for
+            ready.put(error)
+
+
+def _received(ready: SimpleQueue[Batch | BaseException]) -> Batch:
+    batch = ready.get()
+    try:
+        if isinstance(batch, BaseException):
+            raise batch
+        return batch
+    finally:
+        del batch  # an error would hold the frame that holds it
 
 
 def _new_generator() -> np.random.Generator:

@@ -34,6 +34,7 @@ class Function:
     options: dict[str, Any] = {}  # noqa: RUF012 — never written into
     ids: Sequence[int] = ()  # of the inputs' arrays and the output's: which of them was saved?
     where: str | None = None  # the user's file and line; filled in under `detect_anomaly`
+    flops: int = 0  # of forward; filled in under `profile`
     hooks: dict[float, Any] | None = None  # functions of the output's gradient
     output_shape: tuple[int, ...] = ()
     _lock: ReadOnly | None = None

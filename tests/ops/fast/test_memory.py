@@ -49,6 +49,17 @@ def test_spare_memory_is_bounded_when_sizes_change():
     assert memory._spare() <= 2 * 200 * 1024 * 4
 
 
+def test_all_that_is_in_use_and_spare_is_counted():
+    others = memory._total
+    kept = [memory.empty((rows, 1024), np.float32) for rows in (16, 16, 32)]
+    memory.empty((64, 1024), np.float32)
+    assert (memory._total, memory._spare()) == (others + 128 * 4096, 64 * 4096)
+    memory.release()
+    assert (memory._total, memory._spare()) == (others + 64 * 4096, 0)
+    del kept
+    assert (memory._total, memory._spare()) == (others + 64 * 4096, 64 * 4096)
+
+
 def test_empty_like_keeps_shape_layout_and_dtype():
     x = np.zeros((5, 6, 70, 80), np.float32).transpose(2, 3, 0, 1)
     y = memory.empty_like(x)

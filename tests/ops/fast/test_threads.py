@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 
 import numpy as np
@@ -104,6 +105,34 @@ def test_an_exception_in_a_chunk_reaches_the_caller_and_the_next_loop_works():
     done = []
     parallel_for(done.append, 3)
     assert sorted(done) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_after_an_exception_no_chunk_is_begun(threads):
+    set_num_threads(threads)
+    begun = []
+
+    def body(i):
+        begun.append(i)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        parallel_for(body, 100)
+    assert len(begun) <= threads
+
+
+def test_a_loop_keeps_nothing_alive_when_it_is_over():
+    set_num_threads(2)
+
+    class Body:
+        def __call__(self, i):
+            np.ones((100, 100)) @ np.ones((100, 100))
+
+    body = Body()
+    alive = weakref.ref(body)
+    parallel_for(body, 8)
+    del body
+    assert alive() is None
 
 
 def test_two_callers_at_once():

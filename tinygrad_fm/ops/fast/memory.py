@@ -91,7 +91,8 @@ def is_fresh(array: np.ndarray) -> bool:
 
 def release() -> None:
     """Give all memory that is kept for later back to the system."""
-    global _total
+    global _total, _look_at
+    _look_at = 0
     for size, spare in list(_free.items()):
         while spare:
             del spare[-1]

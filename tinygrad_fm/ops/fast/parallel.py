@@ -72,12 +72,8 @@ class _Loop:
                 for i in self.todo:
                     self.body(i)
             except BaseException as error:  # raised again in the thread that waits
+                deque(self.todo, maxlen=0)
                 self.errors.append(error)
-                self.cancel()
-
-    def cancel(self) -> None:
-        """Let nobody begin another chunk."""
-        deque(self.todo, maxlen=0)
 
 
 def _serve(loops: SimpleQueue[_Loop]) -> None:
@@ -131,9 +127,9 @@ def _run(body: Callable[[int], Any], count: int) -> None:
                     pass
             break
         except BaseException as error:
+            deque(loop.todo, maxlen=0)  # nobody begins another chunk
             helpers = 0
             loop.errors.insert(0, error)
-            loop.cancel()
     del loop.body  # a helper that is about to sleep, or comes too late, keeps no arrays alive
     if loop.errors:
         raise loop.errors.pop(0)
