@@ -147,6 +147,23 @@ def test_what_cannot_be_honoured_is_refused_at_the_line(write: Any, message: str
         write(torch.ones(2, 3, requires_grad=True))
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("write", [lambda v: v.mul_(2), lambda v: v.__setitem__(0, 5.0)])
+def test_a_view_made_under_no_grad_is_not_written_into_outside_of_it(
+    write: Any, recorded: bool
+) -> None:
+    for lib in (tg, torch):
+        base = lib.ones(2, 3, requires_grad=True)
+        base = base * 1 if recorded else base
+        with lib.no_grad():
+            view = base[0]
+        with pytest.raises(RuntimeError):
+            write(view)
+        assert view.tolist() == [1, 1, 1]
+        with lib.no_grad():
+            write(view)
+
+
 def test_an_expanded_tensor_is_not_written_into() -> None:
     with pytest.raises(ValueError, match="read-only"):
         (tg.ones(3, requires_grad=True) * 1).expand(2, 3).add_(1)

@@ -63,7 +63,8 @@ def is_recorded(x: Tensor, *others: Any) -> bool:
     """Whether a write into x has to be recorded.
 
     Raises:
-        RuntimeError: if it must not happen, because x is a leaf (or a view of a leaf).
+        RuntimeError: if it must not happen, because x is a leaf, a view of a leaf, or a view that
+            was made under no_grad.
     """
     if not mode.recording:
         return False
@@ -74,6 +75,11 @@ def is_recorded(x: Tensor, *others: Any) -> bool:
             f"{what} that requires a gradient cannot be written into, because its gradient belongs "
             "to the values that it has; compute a new tensor (x = x + y), write into x.clone(), or "
             "do it inside no_grad()"
+        )
+    if root.requires_grad and not x.requires_grad:
+        raise RuntimeError(
+            "a view that was made under no_grad cannot be written into where a graph is recorded, "
+            "as it knows nothing of its base's history; make it outside, or write inside no_grad()"
         )
     wants = any(isinstance(t, Tensor) and t.requires_grad for t in (x, *others))
     return wants and x.dtype.kind in "fc"

@@ -992,7 +992,8 @@ class Tensor:
 
     def _write(self, operation: Callable, ufunc: Callable, other: Any) -> Tensor:
         """`operation(self, other)` in place: by `ufunc` at once where nothing is recorded."""
-        wants = self._requires_grad or (isinstance(other, Tensor) and other._requires_grad)
+        wants = getattr(self, "root", self)._requires_grad
+        wants = wants or (isinstance(other, Tensor) and other._requires_grad)
         if mode.recording and wants and self.dtype.kind in "fc":
             return self._in_place(lambda x: operation(x, other), other)
         if ufunc is np.subtract:
