@@ -10,7 +10,7 @@ the same lines of each operation's `backward` are then recorded, and have deriva
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -51,18 +51,16 @@ def backward(
             shape, if a part of the graph was already walked and released, or if what it saved was
             written into.
     """
-    edges, grads = _roots(_several(tensors), grad_tensors, create_graph)
-    keep = create_graph if retain_graph is None else retain_graph
     if inputs is None:
-        one_blas_thread(_walk, edges, grads, keep, create_graph)  # once, not for every product
+        _carried(tensors, grad_tensors, retain_graph, create_graph)
         return
     wanted = _several(inputs)
     if not wanted:
         raise RuntimeError("backward got an empty list of inputs; leave it out for all leaves")
-    arrived = one_blas_thread(_walk, edges, grads, keep, create_graph, _edges_of(wanted))
+    arrived = _carried(tensors, grad_tensors, retain_graph, create_graph, wanted)
     for tensor in dict.fromkeys(wanted):
         if tensor.edge in arrived:
-            _accumulate(tensor, *arrived[tensor.edge])
+            tensor.accumulate_grad(*arrived[tensor.edge])
 
 
 def grad(
@@ -93,18 +91,13 @@ def grad(
         raise ValueError(
             "materialize_grads gives zeros for what is unused: allow_unused=False contradicts it"
         )
-    edges, grads = _roots(_several(outputs), grad_outputs, create_graph)
-    keep = create_graph if retain_graph is None else retain_graph
-    arrived = one_blas_thread(_walk, edges, grads, keep, create_graph, _edges_of(wanted))
+    arrived = _carried(outputs, grad_outputs, retain_graph, create_graph, wanted)
     results: list[Any] = []
-    given: set[Edge] = set()
     for i, tensor in enumerate(wanted):
-        found = arrived.get(tensor.edge)
-        if found is not None:
-            value, owned = found
-            owned = owned and tensor.edge not in given
-            given.add(tensor.edge)
+        if tensor.edge in arrived:
+            value, owned = arrived[tensor.edge]
             results.append(value if create_graph else _tensor(value if owned else value.copy()))
+            arrived[tensor.edge] = value, False  # an input that is named twice gets a copy
         elif materialize_grads:
             results.append(_tensor(np.zeros_like(tensor.data)))
         elif allow_unused:
@@ -119,6 +112,21 @@ def grad(
 
 
 # ------------------------------------------------------------------------------ where it begins
+
+
+def _carried(
+    outputs: Tensors,
+    gradients: Gradients,
+    retain_graph: bool | None,
+    create_graph: bool,
+    inputs: tuple[Tensor, ...] | None = None,
+) -> dict[Edge, tuple[Any, bool]]:
+    """What `_walk` gives, for the arguments of `backward` and `grad`."""
+    edges, grads = _roots(_several(outputs), gradients, create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    targets = None if inputs is None else _edges_of(inputs)
+    # Once, not for every product.
+    return one_blas_thread(_walk, edges, grads, keep, create_graph, targets)
 
 
 def _several(tensors: Tensors) -> tuple[Tensor, ...]:
@@ -169,15 +177,21 @@ def _roots(
     return edges, grads
 
 
+def behind(edges: Iterable[Edge]) -> Iterator[Edge]:
+    """Nodes and leaves from which gradients come to these edges' own, each once, and these."""
+    seen: set[Edge] = {None}
+    waiting = [*edges]
+    while waiting:
+        edge = waiting.pop()
+        if edge not in seen:
+            seen.add(edge)
+            yield edge
+            waiting += (isinstance(edge, Function) and edge.edges) or ()
+
+
 def _leading_to(targets: set[Edge], roots: Sequence[Edge]) -> set[Edge]:
     """The nodes between the roots and the targets, both included."""
-    nodes: dict[Function, None] = {}
-    waiting = [edge for edge in roots if isinstance(edge, Function)]
-    while waiting:
-        node = waiting.pop()
-        if node not in nodes:
-            nodes[node] = None
-            waiting += [edge for edge in node.edges or () if isinstance(edge, Function)]
+    nodes = [edge for edge in behind(roots) if isinstance(edge, Function)]
     needed = set(targets)
     for node in sorted(nodes, key=lambda node: node.number):
         # (A node that was released raises when it is reached.)
@@ -228,7 +242,7 @@ def _walk(
                     gradients[edge] = (result, owned)
                     heappush(waiting, (-edge.number, edge))
                 elif needed is None and getattr(edge, "hooks", None) is None:
-                    _accumulate(edge, result, owned)
+                    edge.accumulate_grad(result, owned)
                 else:  # hooks, and who asked for it, get the sum
                     gradients[edge] = (result, owned)
             if not waiting:
@@ -261,7 +275,7 @@ def _walk(
             if getattr(leaf, "hooks", None) is not None:
                 total, owned = _hooked(leaf.hooks, total), False
             if needed is None:
-                _accumulate(leaf, total, owned)
+                leaf.accumulate_grad(total, owned)
             else:
                 arrived[leaf] = total, owned
         return arrived
@@ -283,14 +297,6 @@ def _add(accumulated: tuple[Any, bool], grad: Any) -> Any:
         return total + grad
     total += grad  # (a scalar, which cannot be written into, is replaced)
     return total
-
-
-def _accumulate(tensor: Tensor, grad: Any, owned: bool) -> None:
-    if not isinstance(grad, Tensor):
-        tensor.accumulate_grad(grad, owned)
-        return
-    with enable_grad():  # a copy: two inputs may have received one tensor
-        tensor.grad = grad.clone() if tensor.grad is None else tensor.grad + grad
 
 
 def _tensor(grad: Any) -> Tensor:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import wraps
 from itertools import count
+from operator import attrgetter
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_fm import ops
-from tinygrad_fm.autograd.mode import mode
+from tinygrad_fm.autograd.mode import enable_grad, mode
 from tinygrad_fm.autograd.promotion import holds_float64, result_type
 from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.elementwise import floor_divide, remainder
@@ -37,6 +38,8 @@ PICKLED = ("_requires_grad", "data", "grad", "grad_fn")
 Scalar = int | float | bool | complex
 Flag = bool  # inside the class `bool` is the method
 Dim = int | Sequence[int] | None
+Unary = Callable[["Tensor"], "Tensor"]
+Binary = Callable[["Tensor", Any], "Tensor"]
 
 
 class RemovableHandle:
@@ -129,6 +132,206 @@ def view_of(x: Tensor, operation: type[Function], **options: Any) -> Tensor:
     return y
 
 
+# -------------------------------------------------------------------------------- conversions
+
+
+def as_array(data: Any, dtype: DTypeLike | None = None) -> np.ndarray:
+    """An array of `data`: arrays as they are, Python floats as float32."""
+    if isinstance(data, Tensor):
+        data = data.data
+    array = np.asarray(data, dtype=dtype)
+    if dtype is None and not hasattr(data, "dtype") and array.dtype == np.float64:
+        array = array if holds_float64(data) else array.astype(np.float32)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"a tensor holds numbers, got {type(data).__name__} ({array.dtype})")
+    return array
+
+
+def as_tensor(data: Any) -> Tensor:
+    """`data` as a tensor: a tensor as it is, anything else wrapped."""
+    return data if isinstance(data, Tensor) else Tensor(data)
+
+
+def unwrapped(value: Any) -> Any:
+    """A tensor's array; numbers and lists as they are, for NumPy to fit to its other operand."""
+    if isinstance(value, Tensor):
+        return value.data
+    return float(value) if isinstance(value, float) else value  # np.float64 would not give way
+
+
+def as_shape(sizes: tuple) -> tuple[int, ...]:
+    """Accept both f(2, 3) and f((2, 3))."""
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes
+
+
+def as_index(index: Any) -> tuple[tuple, list[np.ndarray]]:
+    """An index as `ops.Index` takes it: its static parts, and the arrays among them.
+
+    Tensors, sequences and booleans become arrays, single integers Python's.
+    """
+    static, arrays = [], []
+    for part in index if isinstance(index, tuple) else (index,):
+        part = _index_part(part)
+        if isinstance(part, np.ndarray):
+            arrays.append(part)
+            part = ARRAY
+        elif isinstance(part, slice):
+            ends = (part.start, part.stop, part.step)
+            part = tuple(None if end is None else operator.index(end) for end in ends)
+        static.append(part)
+    return tuple(static), arrays
+
+
+def _index_part(part: Any) -> Any:
+    if isinstance(part, Sequence):
+        if not all(isinstance(i, int | np.generic) for i in part):
+            raise TypeError(
+                f"an index holds lists of integers or of booleans, got {part!r}; for an array of "
+                "indices write x[tensor(…)], for one index for each axis x[…, …]"
+            )
+        part = np.asarray(part, dtype=None if part else np.int64)
+    part = unwrapped(part)
+    if isinstance(part, np.ndarray) and part.dtype == np.uint8:
+        raise TypeError(
+            "an index of uint8 could be a mask, as it is in PyTorch, or places; "
+            "write x[mask.bool()] or x[places.long()]"
+        )
+    if isinstance(part, bool | np.generic):
+        part = np.asarray(part)
+    single = isinstance(part, np.ndarray) and part.ndim == 0 and part.dtype.kind in "iu"
+    return int(part) if single else part
+
+
+def pair(a: Any, b: Any, no_bool: str = "") -> tuple[Tensor, Tensor]:
+    """Two operands as tensors of one dtype, by PyTorch's rules of promotion.
+
+    A Python number takes the tensor's dtype (a float meets an integer tensor as float32), an
+    integer tensor the dtype of a floating one, and a tensor without axes gives way to one with.
+
+    Raises:
+        TypeError: if `no_bool` names the operation and only one operand is boolean. (Of two
+            booleans NumPy itself refuses the difference: nothing is asked where dtypes agree.)
+    """
+    if not isinstance(a, Tensor):
+        a = _like(a, b if isinstance(b, Tensor) else as_tensor(b), no_bool)
+    if not isinstance(b, Tensor):
+        b = _like(b, a, no_bool)
+    if a.data.dtype is b.data.dtype:
+        return a, b
+    if no_bool:
+        numbers(a, no_bool)
+        numbers(b, no_bool)
+    dtype = result_type(a.data, b.data)
+    return a.to(dtype), b.to(dtype)
+
+
+def float_pair(a: Any, b: Any, what: str = "") -> tuple[Tensor, Tensor]:
+    """As `pair`, but integers meet as float32, where a byte may be divided by 256."""
+    if not any(isinstance(x, Tensor) and x.data.dtype.kind in "fc" for x in (a, b)):
+        a, b = (x.float() if isinstance(x, Tensor) else x for x in (a, b))
+    return pair(a, b)
+
+
+def number_pair(a: Any, b: Any, what: str) -> tuple[Tensor, Tensor]:
+    """As `pair`, but two booleans are refused: NumPy would count them as integers of 8 bits."""
+    a, b = pair(a, b)
+    return numbers(a, what), b
+
+
+def _like(value: Any, tensor: Tensor, no_bool: str = "") -> Tensor:
+    value = unwrapped(value)
+    if isinstance(value, Scalar):
+        if no_bool and isinstance(value, bool):
+            numbers(Tensor(value), no_bool)
+        kinds = "iufc" if isinstance(value, int) else "fc" if isinstance(value, float) else "c"
+        return Tensor(value, dtype=tensor.dtype if tensor.dtype.kind in kinds else None)
+    return Tensor(value)
+
+
+def numbers(x: Tensor, what: str) -> Tensor:
+    """x, unless it is boolean.
+
+    Raises:
+        TypeError: naming the operation `what`.
+    """
+    if x.data.dtype.kind == "b":
+        raise TypeError(
+            f"{what} is not defined for booleans; invert a mask with ~, count with x.long()"
+        )
+    return x
+
+
+def floats(x: Tensor, what: str = "") -> Tensor:
+    """x, and as float32 if it is integer or boolean."""
+    return x if x.data.dtype.kind in "fc" else x.float()
+
+
+# -------------------------------------------------------------------------------- rules of methods
+
+
+def elementwise(operation: type[Function], doc: str, prepared: Callable = floats) -> Unary:
+    """A method that applies an operation to the tensor, as `prepared` makes it fit."""
+    name = operation.__name__.lower()
+
+    def method(self: Tensor) -> Tensor:
+        return apply(operation, prepared(self, name))
+
+    method.__name__, method.__doc__ = name, doc
+    return method
+
+
+def arithmetic(
+    operation: type[Function], operands: Callable, ufunc: Callable, what: str = ""
+) -> tuple[Binary, Binary, Binary]:
+    """An operator's methods: `self + other`, `other + self`, and `self += other`.
+
+    `operands` makes two tensors of both that fit, or raises an error that says `what`. Where
+    nothing is recorded, `ufunc` writes at once.
+    """
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        return apply(operation, *operands(self, other, what))
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return apply(operation, *operands(other, self, what))
+
+    def into(self: Tensor, other: Any) -> Tensor:
+        """The operator in place."""
+        wants = getattr(self, "root", self)._requires_grad
+        wants = wants or (isinstance(other, Tensor) and other._requires_grad)
+        if mode.recording and wants and self.dtype.kind in "fc":
+            return self._in_place(lambda x: left(x, other), other)
+        if ufunc is np.subtract:
+            numbers(self, what)
+            numbers(as_tensor(other), what)
+        value = unwrapped(other)
+        if isinstance(other, Tensor) and self.dtype.kind in "iu" and value.dtype.kind in "iu":
+            value = value.astype(self.dtype)  # any integers, as in PyTorch; never floats
+        write_into(self.data, lambda: ufunc(self.data, value, out=self.data, casting="same_kind"))
+        return self
+
+    return left, right, into
+
+
+def of_array(name: str, doc: str) -> Any:
+    """A property that is the array's own."""
+    return property(attrgetter(f"data.{name}"), doc=doc)
+
+
+def comparison(ufunc: np.ufunc) -> Binary:
+    """A method whose values, booleans or bits, have no gradient."""
+
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, Tensor):  # of one dtype; NumPy fits a number or a list
+            a, b = pair(self.detach(), other.detach())
+            return Tensor(ufunc(a.data, b.data))
+        if not isinstance(other, np.ndarray | np.generic | Scalar | list | tuple):
+            return NotImplemented  # x == None is False, x < None raises
+        return Tensor(ufunc(self.data, unwrapped(other)))
+
+    return method
+
+
 class Tensor:
     """An n-dimensional array that remembers how it was computed.
 
@@ -142,17 +345,7 @@ class Tensor:
         TypeError: if an integer or boolean tensor requires a gradient, or `data` holds no numbers.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_requires_grad",
-        "data",
-        "grad",
-        "grad_fn",
-        "hooks",
-        "root",
-        "viewed",
-        "views",
-    )
+    __slots__ = (*PICKLED, "__weakref__", "hooks", "root", "viewed", "views")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         from tinygrad_fm.autograd.protocols import array_ufunc  # which is built on tensors
@@ -167,7 +360,10 @@ class Tensor:
     data: np.ndarray
     grad: Tensor | None
     grad_fn: Function | None
-    hooks: dict[float, Any]  # of a leaf; unset until there is one. Others have theirs in `grad_fn`
+    shape: tuple[int, ...] = of_array("shape", "The length of each axis.")
+    dtype: np.dtype = of_array("dtype", "The NumPy dtype of the elements.")
+    ndim: int = of_array("ndim", "The number of axes.")
+    hooks: dict[Any, Any]  # of a leaf; unset until there is one. Others have theirs in `grad_fn`
     root: Tensor  # what a view is a view of in the end; unset if it is none
     viewed: tuple[Tensor, type[Function], dict[str, Any]]  # one step towards it, and how
     views: list[weakref.ref[Tensor]]  # of a root
@@ -238,22 +434,17 @@ class Tensor:
 
     def retain_grad(self) -> None:
         """Keep `.grad` of this computed tensor as well (leaves always keep theirs)."""
-        if not self._requires_grad:
-            raise RuntimeError("retain_grad needs a tensor that requires a gradient")
-        if self.grad_fn is None:
-            return
         this = weakref.ref(self)  # the graph should not keep its results alive
 
         def keep(gradient: Tensor) -> None:
             tensor = this()
-            if tensor is not None and gradient.grad_fn is not None:
-                tensor.grad = gradient if tensor.grad is None else tensor.grad + gradient
-            elif tensor is not None:
-                tensor.accumulate_grad(gradient.data, False)
+            if tensor is not None:
+                recorded = gradient.grad_fn is not None
+                tensor.accumulate_grad(gradient if recorded else gradient.data, False)
 
-        if self.grad_fn.hooks is None:
-            self.grad_fn.hooks = {}
-        self.grad_fn.hooks[math.inf] = keep  # behind all others
+        hooks = self._hooks("retain_grad")
+        if self.grad_fn is not None:
+            hooks[math.inf] = keep  # behind all others
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook` with ∂L/∂(this tensor) whenever `backward` has computed it.
@@ -263,15 +454,17 @@ class Tensor:
         Raises:
             RuntimeError: if the tensor requires no gradient.
         """
-        if not self._requires_grad:
-            raise RuntimeError("register_hook needs a tensor that requires a gradient")
-        edge = self.edge
-        hooks = getattr(edge, "hooks", None)
-        if hooks is None:
-            hooks = edge.hooks = {}
-        key = next_number()
+        hooks, key = self._hooks("register_hook"), next_number()
         hooks[key] = hook
         return RemovableHandle(hooks, key)
+
+    def _hooks(self, what: str) -> dict[Any, Any]:
+        if not self._requires_grad:
+            raise RuntimeError(f"{what} needs a tensor that requires a gradient")
+        edge = self.edge
+        if getattr(edge, "hooks", None) is None:
+            edge.hooks = {}
+        return edge.hooks
 
     def backward(
         self,
@@ -289,9 +482,12 @@ class Tensor:
 
         backward(self, gradient, retain_graph, create_graph, inputs)
 
-    def accumulate_grad(self, grad: np.ndarray, owned: bool) -> None:
+    def accumulate_grad(self, grad: np.ndarray | Tensor, owned: Flag) -> None:
         """Add to `.grad`; memory that is not `owned` is copied, so that no two gradients share."""
-        if self.grad is None:
+        if isinstance(grad, Tensor):
+            with enable_grad():
+                self.grad = grad.clone() if self.grad is None else self.grad + grad
+        elif self.grad is None:
             self.grad = Tensor(grad if owned else copy_of(grad))
         elif self.grad._requires_grad or not self.grad.data.flags.writeable:
             self.grad = Tensor(self.grad.data + grad)
@@ -299,21 +495,6 @@ class Tensor:
             self.grad.data += grad
 
     # ---------------------------------------------------------------- looking at it
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The length of each axis."""
-        return self.data.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The NumPy dtype of the elements."""
-        return self.data.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.data.ndim
 
     @property
     def T(self) -> Tensor:
@@ -453,28 +634,25 @@ class Tensor:
 
     # ---------------------------------------------------------------- arithmetic
 
-    def __add__(self, other: Any) -> Tensor:
-        return apply(ops.Add, *pair(self, other))
+    __add__, __radd__, __iadd__ = arithmetic(ops.Add, pair, np.add)
+    __sub__, __rsub__, __isub__ = arithmetic(ops.Sub, pair, np.subtract, "subtraction")
+    __mul__, __rmul__, __imul__ = arithmetic(ops.Mul, pair, np.multiply)
+    __truediv__, __rtruediv__, __itruediv__ = arithmetic(ops.Div, float_pair, np.divide)
+    __pow__, __rpow__, __ipow__ = arithmetic(ops.Pow, number_pair, np.power, "**")
+    # ⌊a/b⌋ has no derivative: a `backward` that comes there raises, as in PyTorch.
+    __floordiv__, __rfloordiv__, __ifloordiv__ = arithmetic(
+        ops.FloorDiv, number_pair, floor_divide, "//"
+    )
+    __mod__, __rmod__, __imod__ = arithmetic(ops.Remainder, number_pair, remainder, "%")
+    mul_, div_ = __imul__, __itruediv__
 
-    def __sub__(self, other: Any) -> Tensor:
-        return apply(ops.Sub, *pair(self, other, "subtraction"))
+    def add_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """x += alpha·other, in place."""
+        return self.__iadd__(other if alpha == 1 else as_tensor(other) * alpha)
 
-    def __mul__(self, other: Any) -> Tensor:
-        return apply(ops.Mul, *pair(self, other))
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return apply(ops.Div, *float_pair(self, other))
-
-    def __pow__(self, other: Any) -> Tensor:
-        return apply(ops.Pow, *number_pair(self, other, "**"))
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        """⌊a/b⌋. It has no derivative: a `backward` that comes here raises, as in PyTorch."""
-        return apply(ops.FloorDiv, *number_pair(self, other, "//"))
-
-    def __mod__(self, other: Any) -> Tensor:
-        """a - b·⌊a/b⌋, which has the sign of b."""
-        return apply(ops.Remainder, *number_pair(self, other, "%"))
+    def sub_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """x -= alpha·other, in place."""
+        return self.__isub__(other if alpha == 1 else as_tensor(other) * alpha)
 
     def __matmul__(self, other: Any) -> Tensor:
         a, b = number_pair(self, other, "matmul")
@@ -485,40 +663,14 @@ class Tensor:
             )
         return apply(ops.Matmul, a, b)
 
-    def __radd__(self, other: Any) -> Tensor:
-        return apply(ops.Add, *pair(other, self))
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return apply(ops.Sub, *pair(other, self, "subtraction"))
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return apply(ops.Mul, *pair(other, self))
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return apply(ops.Div, *float_pair(other, self))
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return apply(ops.Pow, *number_pair(other, self, "**"))
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return apply(ops.FloorDiv, *number_pair(other, self, "//"))
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return apply(ops.Remainder, *number_pair(other, self, "%"))
-
     def __rmatmul__(self, other: Any) -> Tensor:
         return as_tensor(other) @ self
 
     def __pos__(self) -> Tensor:
-        self._refuse_bool("+")
-        return self
+        return numbers(self, "+")
 
     def __neg__(self) -> Tensor:
-        self._refuse_bool("negation")
-        return apply(ops.Neg, self)
-
-    def __abs__(self) -> Tensor:
-        return self.abs()
+        return apply(ops.Neg, numbers(self, "negation"))
 
     def matmul(self, other: Tensor) -> Tensor:
         """(…, n, k) @ (…, k, m) → (…, n, m), leading axes broadcast.
@@ -547,53 +699,19 @@ class Tensor:
 
     # ---------------------------------------------------------------- comparison
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return self._compare(np.equal, other)
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return self._compare(np.not_equal, other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return self._compare(np.less, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return self._compare(np.less_equal, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return self._compare(np.greater, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return self._compare(np.greater_equal, other)
-
+    __eq__ = comparison(np.equal)  # type: ignore[assignment]
+    __ne__ = comparison(np.not_equal)  # type: ignore[assignment]
+    __lt__, __le__ = comparison(np.less), comparison(np.less_equal)
+    __gt__, __ge__ = comparison(np.greater), comparison(np.greater_equal)
     eq, ne, lt, le, gt, ge = __eq__, __ne__, __lt__, __le__, __gt__, __ge__
-
-    def _compare(self, ufunc: np.ufunc, other: Any) -> Any:
-        if not isinstance(other, Tensor | np.ndarray | np.generic | Scalar | list | tuple):
-            return NotImplemented  # x == None is False, x < None raises
-        return Tensor(ufunc(*self._beside(other)))
-
     __hash__ = object.__hash__
+
+    __and__ = __rand__ = comparison(np.bitwise_and)
+    __or__ = __ror__ = comparison(np.bitwise_or)
+    __xor__ = __rxor__ = comparison(np.bitwise_xor)
 
     def __invert__(self) -> Tensor:
         return Tensor(~self.data)
-
-    def __and__(self, other: Any) -> Tensor:
-        return Tensor(np.bitwise_and(*self._beside(other)))
-
-    def __or__(self, other: Any) -> Tensor:
-        return Tensor(np.bitwise_or(*self._beside(other)))
-
-    def __xor__(self, other: Any) -> Tensor:
-        return Tensor(np.bitwise_xor(*self._beside(other)))
-
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-
-    def _beside(self, other: Any) -> tuple[np.ndarray, Any]:
-        """Both arrays, of one dtype if `other` is a tensor (NumPy fits a number or a list)."""
-        if not isinstance(other, Tensor):
-            return self.data, unwrapped(other)
-        a, b = pair(self.detach(), other.detach())
-        return a.data, b.data
 
     @numpy_names
     def all(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
@@ -607,55 +725,18 @@ class Tensor:
 
     # ---------------------------------------------------------------- elementwise functions
 
-    def exp(self) -> Tensor:
-        """eˣ."""
-        return apply(ops.Exp, *floats(self))
-
-    def log(self) -> Tensor:
-        """ln x: -∞ at 0, NaN below."""
-        return apply(ops.Log, *floats(self))
-
-    def sqrt(self) -> Tensor:
-        """√x."""
-        return apply(ops.Sqrt, *floats(self))
-
-    def abs(self) -> Tensor:
-        """|x|."""
-        self._refuse_bool("abs")
-        return apply(ops.Abs, self)
-
-    def expm1(self) -> Tensor:
-        """eˣ - 1, exact for small x."""
-        return apply(ops.Expm1, *floats(self))
-
-    def log1p(self) -> Tensor:
-        """ln(1 + x), exact for small x."""
-        return apply(ops.Log1p, *floats(self))
-
-    def sin(self) -> Tensor:
-        """sin x."""
-        return apply(ops.Sin, *floats(self))
-
-    def cos(self) -> Tensor:
-        """cos x."""
-        return apply(ops.Cos, *floats(self))
-
-    def erf(self) -> Tensor:
-        """erf x = 2/√π ∫₀ˣ e^(-t²) dt."""
-        return apply(ops.Erf, *floats(self))
-
-    def tanh(self) -> Tensor:
-        """(eˣ - e⁻ˣ)/(eˣ + e⁻ˣ)."""
-        return apply(ops.Tanh, *floats(self))
-
-    def sigmoid(self) -> Tensor:
-        """1/(1 + e⁻ˣ)."""
-        return apply(ops.Sigmoid, *floats(self))
-
-    def relu(self) -> Tensor:
-        """max(x, 0)."""
-        self._refuse_bool("relu")
-        return apply(ops.ReLU, self)
+    exp = elementwise(ops.Exp, "eˣ.")
+    expm1 = elementwise(ops.Expm1, "eˣ - 1, exact for small x.")
+    log = elementwise(ops.Log, "ln x: -∞ at 0, NaN below.")
+    log1p = elementwise(ops.Log1p, "ln(1 + x), exact for small x.")
+    sqrt = elementwise(ops.Sqrt, "√x.")
+    sin = elementwise(ops.Sin, "sin x.")
+    cos = elementwise(ops.Cos, "cos x.")
+    erf = elementwise(ops.Erf, "erf x = 2/√π ∫₀ˣ e^(-t²) dt.")
+    tanh = elementwise(ops.Tanh, "(eˣ - e⁻ˣ)/(eˣ + e⁻ˣ).")
+    sigmoid = elementwise(ops.Sigmoid, "1/(1 + e⁻ˣ).")
+    abs = __abs__ = elementwise(ops.Abs, "|x|.", numbers)
+    relu = elementwise(ops.ReLU, "max(x, 0).", numbers)
 
     def pow(self, exponent: Any) -> Tensor:
         """x to the power of a number or a tensor."""
@@ -727,7 +808,7 @@ class Tensor:
 
     def logsumexp(self, dim: Dim, keepdim: Flag = False) -> Tensor:
         """ln Σ eˣ, shifted by max x so that nothing overflows."""
-        return apply(ops.LogSumExp, *floats(self), axes=self._reduced(dim), keepdim=keepdim)
+        return apply(ops.LogSumExp, floats(self), axes=self._reduced(dim), keepdim=keepdim)
 
     @overload
     def max(self, dim: None = None, keepdim: Flag = False) -> Tensor: ...
@@ -933,45 +1014,6 @@ class Tensor:
 
     # ---------------------------------------------------------------- in place
 
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._write(operator.add, np.add, other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._write(operator.sub, np.subtract, other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._write(operator.mul, np.multiply, other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._write(operator.truediv, np.divide, other)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._write(operator.pow, np.power, other)
-
-    def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._write(operator.floordiv, floor_divide, other)
-
-    def __imod__(self, other: Any) -> Tensor:
-        return self._write(operator.mod, remainder, other)
-
-    def add_(self, other: Any, alpha: Any = 1) -> Tensor:
-        """x += alpha·other, in place."""
-        return self._write(operator.add, np.add, other if alpha == 1 else as_tensor(other) * alpha)
-
-    def sub_(self, other: Any, alpha: Any = 1) -> Tensor:
-        """x -= alpha·other, in place."""
-        return self._write(
-            operator.sub, np.subtract, other if alpha == 1 else as_tensor(other) * alpha
-        )
-
-    def mul_(self, other: Any) -> Tensor:
-        """x *= other, in place."""
-        return self._write(operator.mul, np.multiply, other)
-
-    def div_(self, other: Any) -> Tensor:
-        """x /= other, in place."""
-        return self._write(operator.truediv, np.divide, other)
-
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
         """`clamp` in place."""
         return self._in_place(lambda x: x.clamp(min, max), min, max)
@@ -989,21 +1031,6 @@ class Tensor:
     def zero_(self) -> Tensor:
         """Overwrite with zeros."""
         return self.fill_(0)
-
-    def _write(self, operation: Callable, ufunc: Callable, other: Any) -> Tensor:
-        """`operation(self, other)` in place: by `ufunc` at once where nothing is recorded."""
-        wants = getattr(self, "root", self)._requires_grad
-        wants = wants or (isinstance(other, Tensor) and other._requires_grad)
-        if mode.recording and wants and self.dtype.kind in "fc":
-            return self._in_place(lambda x: operation(x, other), other)
-        if ufunc is np.subtract:
-            self._refuse_bool("subtraction")
-            as_tensor(other)._refuse_bool("subtraction")
-        value = unwrapped(other)
-        if isinstance(other, Tensor) and self.dtype.kind in "iu" and value.dtype.kind in "iu":
-            value = value.astype(self.dtype)  # any integers, as in PyTorch; never floats
-        write_into(self.data, lambda: ufunc(self.data, value, out=self.data, casting="same_kind"))
-        return self
 
     def _in_place(self, compute: Callable[[Tensor], Tensor], *others: Any) -> Tensor:
         from tinygrad_fm.autograd.inplace import in_place  # which is built on tensors
@@ -1037,131 +1064,3 @@ class Tensor:
     def _need_float(self, what: str) -> None:
         if self.dtype.kind not in "fc":
             raise TypeError(f"{what} needs a floating-point dtype, got {self.dtype}; use x.float()")
-
-    def _refuse_bool(self, what: str) -> None:
-        if self.data.dtype.kind == "b":
-            raise TypeError(
-                f"{what} is not defined for booleans; invert a mask with ~, count with x.long()"
-            )
-
-
-# -------------------------------------------------------------------------------- conversions
-
-
-def as_array(data: Any, dtype: DTypeLike | None = None) -> np.ndarray:
-    """An array of `data`: arrays as they are, Python floats as float32."""
-    if isinstance(data, Tensor):
-        data = data.data
-    array = np.asarray(data, dtype=dtype)
-    if dtype is None and not hasattr(data, "dtype") and array.dtype == np.float64:
-        array = array if holds_float64(data) else array.astype(np.float32)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"a tensor holds numbers, got {type(data).__name__} ({array.dtype})")
-    return array
-
-
-def as_tensor(data: Any) -> Tensor:
-    """`data` as a tensor: a tensor as it is, anything else wrapped."""
-    return data if isinstance(data, Tensor) else Tensor(data)
-
-
-def unwrapped(value: Any) -> Any:
-    """A tensor's array; numbers and lists as they are, for NumPy to fit to its other operand."""
-    if isinstance(value, Tensor):
-        return value.data
-    return float(value) if isinstance(value, float) else value  # np.float64 would not give way
-
-
-def as_shape(sizes: tuple) -> tuple[int, ...]:
-    """Accept both f(2, 3) and f((2, 3))."""
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes
-
-
-def as_index(index: Any) -> tuple[tuple, list[np.ndarray]]:
-    """An index as `ops.Index` takes it: its static parts, and the arrays among them.
-
-    Tensors, sequences and booleans become arrays, single integers Python's.
-    """
-    static, arrays = [], []
-    for part in index if isinstance(index, tuple) else (index,):
-        part = _index_part(part)
-        if isinstance(part, np.ndarray):
-            arrays.append(part)
-            part = ARRAY
-        elif isinstance(part, slice):
-            ends = (part.start, part.stop, part.step)
-            part = tuple(None if end is None else operator.index(end) for end in ends)
-        static.append(part)
-    return tuple(static), arrays
-
-
-def _index_part(part: Any) -> Any:
-    if isinstance(part, Sequence):
-        if not all(isinstance(i, int | np.generic) for i in part):
-            raise TypeError(
-                f"an index holds lists of integers or of booleans, got {part!r}; for an array of "
-                "indices write x[tensor(…)], for one index for each axis x[…, …]"
-            )
-        part = np.asarray(part, dtype=None if part else np.int64)
-    part = unwrapped(part)
-    if isinstance(part, np.ndarray) and part.dtype == np.uint8:
-        raise TypeError(
-            "an index of uint8 could be a mask, as it is in PyTorch, or places; "
-            "write x[mask.bool()] or x[places.long()]"
-        )
-    if isinstance(part, bool | np.generic):
-        part = np.asarray(part)
-    single = isinstance(part, np.ndarray) and part.ndim == 0 and part.dtype.kind in "iu"
-    return int(part) if single else part
-
-
-def pair(a: Any, b: Any, no_bool: str = "") -> tuple[Tensor, Tensor]:
-    """Two operands as tensors of one dtype, by PyTorch's rules of promotion.
-
-    A Python number takes the tensor's dtype (a float meets an integer tensor as float32), an
-    integer tensor the dtype of a floating one, and a tensor without axes gives way to one with.
-
-    Raises:
-        TypeError: if `no_bool` names the operation and only one operand is boolean. (Of two
-            booleans NumPy itself refuses the difference: nothing is asked where dtypes agree.)
-    """
-    if not isinstance(a, Tensor):
-        a = _like(a, b if isinstance(b, Tensor) else as_tensor(b), no_bool)
-    if not isinstance(b, Tensor):
-        b = _like(b, a, no_bool)
-    if a.data.dtype is b.data.dtype:
-        return a, b
-    if no_bool:
-        a._refuse_bool(no_bool)
-        b._refuse_bool(no_bool)
-    dtype = result_type(a.data, b.data)
-    return a.to(dtype), b.to(dtype)
-
-
-def float_pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
-    """As `pair`, but integers meet as float32, where a byte may be divided by 256."""
-    if not any(isinstance(x, Tensor) and x.data.dtype.kind in "fc" for x in (a, b)):
-        a, b = (x.float() if isinstance(x, Tensor) else x for x in (a, b))
-    return pair(a, b)
-
-
-def number_pair(a: Any, b: Any, what: str) -> tuple[Tensor, Tensor]:
-    """As `pair`, but two booleans are refused: NumPy would count them as integers of 8 bits."""
-    a, b = pair(a, b)
-    a._refuse_bool(what)
-    return a, b
-
-
-def _like(value: Any, tensor: Tensor, no_bool: str = "") -> Tensor:
-    value = unwrapped(value)
-    if isinstance(value, Scalar):
-        if no_bool and isinstance(value, bool):
-            Tensor(value)._refuse_bool(no_bool)
-        kinds = "iufc" if isinstance(value, int) else "fc" if isinstance(value, float) else "c"
-        return Tensor(value, dtype=tensor.dtype if tensor.dtype.kind in kinds else None)
-    return Tensor(value)
-
-
-def floats(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Integer and boolean tensors as float32, others as they are."""
-    return tuple(t if t.data.dtype.kind in "fc" else t.float() for t in tensors)
