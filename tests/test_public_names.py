@@ -18,8 +18,7 @@ PUBLIC = [
     ),
 ]  # fmt: skip
 # What rooms lend each other.
-HELPERS = {"Variable", "default_", "empty", "extra", "fans", "gradients", "hollow", "jacobian_of"}
-HELPERS |= {"pruner"}
+HELPERS = {"default_", "empty", "extra", "fans", "hollow", "pruner"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

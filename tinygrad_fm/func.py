@@ -9,22 +9,15 @@ Arguments to differentiate by, and what f returns, may be nested in tuples, list
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
-import numpy as np
-
-from tinygrad_fm.autograd.functional import gradients, jacobian_of
-from tinygrad_fm.autograd.mode import enable_grad, mode
 from tinygrad_fm.autograd.tensor import Tensor
+from tinygrad_fm.autograd.transform import Argnums, Call, Func
 from tinygrad_fm.creation import ones_like
 from tinygrad_fm.nn import Module
-from tinygrad_fm.ops.function import Function
-
-Func = Callable[..., Any]
-Argnums = int | tuple[int, ...]
 
 __all__ = ["functional_call", "grad", "grad_and_value", "hessian", "jacrev", "jvp", "vjp"]
 
@@ -62,13 +55,13 @@ def grad_and_value(func: Func, argnums: Argnums = 0, has_aux: bool = False) -> F
 
     @wraps(func)
     def both(*args: Any, **kwargs: Any) -> Any:
-        call = _Call(func, args, kwargs, argnums, has_aux)
+        call = Call(func, args, kwargs, argnums, has_aux)
         y = call.output
         if not isinstance(y, Tensor) or y.ndim:
             got = f"shape {y.shape}" if isinstance(y, Tensor) else type(y).__name__
             raise RuntimeError(f"grad needs a function that returns a number, got {got}")
-        found, value = call.derivative([y], [ones_like(y)]), call.outside(y)
-        return found, ((value, call.outside(call.aux)) if has_aux else value)
+        value = call.with_aux(call.outside(call.output))
+        return call.vjp(ones_like(y)), value if has_aux else value[0]
 
     return both
 
@@ -78,35 +71,18 @@ def vjp(func: Func, *primals: Any, has_aux: bool = False) -> tuple:
 
     v is nested as the output; `back` can be called as often as wanted.
     """
-    call = _Call(func, primals, {}, tuple(range(len(primals))), has_aux)
-    outputs = list(_leaves(call.output))
-
-    def back(v: Any) -> Any:
-        return call.derivative(outputs, list(_leaves(v)))
-
-    output = call.outside(call.output)
-    return (output, back, call.outside(call.aux)) if has_aux else (output, back)
+    call = Call(func, primals, {}, tuple(range(len(primals))), has_aux)
+    return call.with_aux(call.outside(call.output), call.vjp)
 
 
 def jvp(func: Func, primals: tuple, tangents: tuple, *, has_aux: bool = False) -> tuple:
     """(output, J·v) or (output, J·v, aux), with v = `tangents` nested as `primals`.
 
-    The derivative of u ↦ uᵀJ along v: two walks back instead of one forward.
+    Raises:
+        RuntimeError: if the tangents do not have the primals' shapes.
     """
-    call = _Call(func, tuple(primals), {}, tuple(range(len(primals))), has_aux)
-    directions = list(_leaves(tangents))
-    if [v.shape for v in directions] != [x.shape for x in call.variables]:
-        raise ValueError(
-            f"tangents have the shapes {[v.shape for v in directions]}, "
-            f"the primals {[x.shape for x in call.variables]}"
-        )
-    outputs = list(_leaves(call.output))
-    us = [Tensor(np.zeros_like(y.data), requires_grad=True) for y in outputs]
-    rows = gradients(outputs, call.variables, us, create_graph=True)
-    found = gradients(rows, us, directions, call.keeps or _reaches(directions))
-    product = _rebuilt(call.output, iter(found))
-    output = call.outside(call.output)
-    return (output, product, call.outside(call.aux)) if has_aux else (output, product)
+    call = Call(func, primals, {}, tuple(range(len(primals))), has_aux)
+    return call.with_aux(call.outside(call.output), call.jvp(tangents))
 
 
 def jacrev(func: Func, argnums: Argnums = 0, has_aux: bool = False) -> Func:
@@ -118,14 +94,9 @@ def jacrev(func: Func, argnums: Argnums = 0, has_aux: bool = False) -> Func:
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:
-        call = _Call(func, args, kwargs, argnums, has_aux)
-
-        def block(y: Tensor) -> Any:
-            row = partial(gradients, [y], call.variables, create_graph=call.keeps)
-            return call.nested(jacobian_of(y, call.variables, row))
-
-        found = _mapped(block, call.output)
-        return (found, call.outside(call.aux)) if has_aux else found
+        call = Call(func, args, kwargs, argnums, has_aux)
+        found = call.with_aux(call.jacobian())
+        return found if has_aux else found[0]
 
     return jacobian
 
@@ -197,117 +168,3 @@ def _swapped(module: Module, given: Mapping[str, Tensor], strict: bool) -> Itera
     finally:
         for name, (registry, key) in slots.items():
             registry[key] = before[name]
-
-
-# ------------------------------------------------------------------------------ one call
-
-
-class Variable(Tensor):
-    """A leaf that a transform differentiates by; `active` as long as its function runs."""
-
-    __slots__ = ("active",)
-    active: bool
-
-    @staticmethod
-    def of(x: Tensor) -> Tensor:
-        """A variable with x's values: what is outside may differentiate through it by x."""
-        if x.requires_grad:
-            return x.view_as(x)
-        variable = Variable(x.data, requires_grad=True)
-        variable.active = True
-        return variable
-
-
-class _Call:
-    """One call of a function, recorded from variables of its own.
-
-    Attributes:
-        variables: the tensors to differentiate by.
-        keeps: whether results must keep a graph, because something outside may want it.
-    """
-
-    def __init__(
-        self, func: Func, args: tuple, kwargs: dict, argnums: Argnums, has_aux: bool
-    ) -> None:
-        self.single = isinstance(argnums, int)
-        positions = (argnums,) if isinstance(argnums, int) else argnums
-        if not all(-len(args) <= i < len(args) for i in positions):
-            raise IndexError(f"argnums={argnums}, but there are {len(args)} positional arguments")
-        changed = list(args)
-        with enable_grad():
-            for i in positions:
-                changed[i] = _mapped(Variable.of, args[i])
-            self.arguments = [changed[i] for i in positions]
-            self.variables = list(_leaves(self.arguments))
-            returned = func(*changed, **kwargs)
-        for x in self.variables:
-            if isinstance(x, Variable):
-                x.active = False
-        self.output = returned[0] if has_aux else returned
-        self.aux = returned[1] if has_aux else None
-        self.keeps = _reaches(_leaves(self.output))
-
-    def derivative(self, outputs: list[Tensor], upstream: list[Tensor]) -> Any:
-        """∂⟨upstream, outputs⟩/∂(arguments), nested as they are."""
-        keeps = self.keeps or _reaches(upstream)
-        return self.nested(gradients(outputs, self.variables, upstream, keeps))
-
-    def nested(self, tensors: list[Tensor]) -> Any:
-        """One tensor for each variable, nested as the arguments."""
-        found = _rebuilt(self.arguments, iter(tensors))
-        return found[0] if self.single else tuple(found)
-
-    def outside(self, tree: Any) -> Any:
-        """What is returned of the call itself: detached unless something outside wants it."""
-        return tree if self.keeps else _mapped(Tensor.detach, tree)
-
-
-def _reaches(outputs: Iterable[Tensor]) -> bool:
-    """Whether someone outside may differentiate the outputs."""
-    seen: set[int] = set()
-    waiting = [y.edge for y in outputs if mode.recording and y.requires_grad]
-    while waiting:
-        edge = waiting.pop()
-        if id(edge) in seen:
-            continue
-        seen.add(id(edge))
-        if isinstance(edge, Function):
-            waiting += [e for e in edge.edges or () if e is not None]
-        elif not isinstance(edge, Variable) or edge.active:
-            return True
-    return False
-
-
-# ------------------------------------------------------------------------------ nested tensors
-
-
-def _leaves(tree: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dicts.
-
-    Raises:
-        TypeError: for anything else among them.
-    """
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list, dict)):
-        for part in tree.values() if isinstance(tree, dict) else tree:
-            yield from _leaves(part)
-    else:
-        raise TypeError(f"expected tensors, nested in tuples, lists or dicts; got {tree!r:.80}")
-
-
-def _mapped(change: Callable[[Tensor], Any], tree: Any) -> Any:
-    """The same nest with each tensor changed; what is none of these stays as it is."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, dict):
-        return {key: _mapped(change, part) for key, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [_mapped(change, part) for part in tree]
-        return tuple(parts) if isinstance(tree, tuple) else parts
-    return tree
-
-
-def _rebuilt(tree: Any, tensors: Iterator[Tensor]) -> Any:
-    """The same nest with other tensors."""
-    return _mapped(lambda _: next(tensors), tree)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.autograd.engine import is_float_array
 from tinygrad_fm.autograd.mode import mode, no_grad
 from tinygrad_fm.autograd.tensor import Tensor, as_tensor, next_number
 from tinygrad_fm.callsite import user_line
@@ -118,7 +119,7 @@ class Function:
         if call is None:
             return returned
         unwritten.check(call.name())
-        return call.outputs(returned)
+        return call.outputs(args, returned)
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,59 +134,71 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
     return unrecorded
 
 
-class Call(ops.Function):
-    """The node of one call of a user's function."""
+class _Node(ops.Function):
+    """A node that bears the name of a user's function."""
+
+    function: type[Function]
+
+    def name(self) -> str:
+        return self.function.__name__
+
+
+class Call(_Node):
+    """The node of one call of a user's function.
+
+    An argument or output is known by its place: arguments from 0, outputs from -1 down.
+    """
+
+    edges: list[Any]
 
     def __init__(self, function: type[Function], ctx: Context, args: tuple) -> None:
-        self.function, self.ctx, self.args = function, ctx, args
-        self.needs_input_grad = ctx.needs_input_grad
-        needs = self.needs_input_grad
+        self.function, self.ctx = function, ctx
+        self.needs_input_grad = needs = ctx.needs_input_grad
         self.edges = [x.edge if need else None for x, need in zip(args, needs, strict=True)]
-        self.inputs = [(x.shape, x.dtype) if isinstance(x, Tensor) else None for x in args]
+        self.inputs = _likes(args)
         self.ids = [id(x.data) for x in args if isinstance(x, Tensor)]
         self.number = next_number()
         self.where = None if mode.runner is None else user_line()
 
-    def outputs(self, returned: Any) -> Any:
+    def outputs(self, args: tuple, returned: Any) -> Any:
         """What forward returned, as tensors that this node has made."""
-        args, self.args = self.args, ()
         self.single = not isinstance(returned, tuple)
         given = (returned,) if self.single else returned
         taken = [x.data for x in args if isinstance(x, Tensor)]
-        self.flat: set[int] = set()
-        self.likes: list[np.ndarray | None] = []  # of no memory: shape and dtype of each output
-        results = []
+        self.flat: set[int] = set()  # places of outputs without a gradient
+        self.likes = _likes(given)
+        results = list(given)
         for i, y in enumerate(given):
             if not isinstance(y, Tensor):
-                self.likes.append(None)
-                results.append(y)
                 continue
             # An input, a view of one, or one output twice: two tensors on one memory that know
             # nothing of each other would not see each other's writes.
             apart = not any(np.may_share_memory(y.data, array) for array in taken)
             array = y.data if apart else y.data.copy(order="K")
             taken.append(array)
-            self.likes.append(np.broadcast_to(np.zeros((), y.dtype), y.shape))
             if y.dtype.kind not in "fc" or any(y is other for other in self.ctx._flat):
-                self.flat.add(i)
-            results.append(Tensor.at(array, None if i in self.flat else self.edge_of(i)))
-        self.output_shape = next((y.shape for y in results if isinstance(y, Tensor)), ())
+                self.flat.add(~i)
+            results[i] = Tensor.at(array, self.edge_of(~i))
+        self.output_shape = next((like[0] for like in self.likes if like), ())
         self.keep(args, given, results)
         return results[0] if self.single else tuple(results)
 
-    def edge_of(self, i: int) -> ops.Function:
-        """Where the gradient of the i-th output goes."""
-        return self if self.single else Output(self, i)
+    def edge_of(self, place: int | None) -> Any:
+        """Where the gradient of an argument or output goes."""
+        if place is None or place in self.flat:
+            return None
+        if place >= 0:
+            return self.edges[place]
+        return self if self.single else Output(self, ~place)
 
     def keep(self, args: tuple, given: tuple, results: list) -> None:
-        """Save arrays, each with its place among the inputs (from 0) or outputs (from -1 down)."""
+        """Save arrays, each with its place."""
         places = {id(y.data): ~i for i, y in enumerate(given) if isinstance(y, Tensor)}
         places |= {id(x.data): i for i, x in enumerate(args) if isinstance(x, Tensor)}
         self.kept: list[tuple[np.ndarray | None, int | None]] = []
         for t in self.ctx._to_save:
             place = None if t is None else places.get(id(t.data))
-            made = place is not None and place < 0
-            source = results[~place] if made and place is not None else t
+            source = t if place is None or place >= 0 else results[~place]
             self.kept.append((None if source is None else source.data, place))
         self.ctx._to_save = ()
         self._lock = ReadOnly(tuple(array for array, _ in self.kept))
@@ -194,165 +207,128 @@ class Call(ops.Function):
         super().release()
         self.kept = []
 
-    def name(self) -> str:
-        return self.function.__name__
-
     # ---------------------------------------------------------------- backward
 
     def backward(self, grad: Any) -> Any:
-        parts = grad.parts if isinstance(grad, Parts) else {0: grad}
+        parts = grad if isinstance(grad, Parts) else {0: grad}
         recorded = mode.recording
         once = getattr(self.function.backward, "once", False)
-        self.ctx.saved_tensors = self.saved_again(recorded and not once)
+        if recorded and not once:
+            self.refuse_hidden()
+        self.ctx.saved_tensors = tuple(
+            None if array is None else Tensor.at(array, self.edge_of(place))
+            for array, place in self.kept
+        )
         grads = [self.upstream(parts.get(i), like) for i, like in enumerate(self.likes)]
         try:
             found = self.function.backward(self.ctx, *grads)
         finally:
             self.ctx.saved_tensors = ()
-        results = [
-            self.checked(i, g, recorded)
-            for i, g in enumerate(self.counted(found if isinstance(found, tuple) else (found,)))
-        ]
-        if recorded and once:
-            return tuple(None if g is None else Once.behind(g, self, grads) for g in results)
-        return tuple(results)
+        results = self.checked(found if isinstance(found, tuple) else (found,))
+        if not recorded:  # views: they may be memory of the user's
+            return tuple(None if g is None else g.data.view() for g in results)
+        if once:
+            upstream = [g.edge for g in grads if g is not None and g.requires_grad]
+            return tuple(None if g is None else Once.behind(g, self, upstream) for g in results)
+        return results
 
-    def upstream(self, grad: Any, like: np.ndarray | None) -> Tensor | None:
+    def upstream(self, grad: Any, like: Any) -> Tensor | None:
         if like is None or (grad is None and not self.ctx._materialize):
             return None
-        return as_tensor(np.zeros_like(like) if grad is None else grad)
+        return as_tensor(np.zeros(*like) if grad is None else grad)
 
-    def saved_again(self, twice: bool) -> tuple[Tensor | None, ...]:
-        """The saved tensors with their histories: of inputs their own, of outputs this node."""
-        if twice:
-            lost = [name for name, value in vars(self.ctx).items() if self.has_no_history(value)]
-            if lost:
-                raise RuntimeError(_ONCE.format(name=self.name(), what=f"ctx.{lost[0]}"))
-        tensors: list[Tensor | None] = []
-        for array, place in self.kept:
-            if array is None:
-                tensors.append(None)
-                continue
-            edge = None
-            if place is not None and place >= 0:
-                assert self.edges is not None
-                edge = self.edges[place]
-            elif place is not None:
-                edge = None if ~place in self.flat else self.edge_of(~place)
-            elif twice and array.dtype.kind in "fc":
-                what = f"saved tensor {len(tensors)}"
-                raise RuntimeError(_ONCE.format(name=self.name(), what=what))
-            tensors.append(Tensor.at(array, edge))
-        return tuple(tensors)
+    def refuse_hidden(self) -> None:
+        """Raise if something is kept that was computed in forward from who knows what."""
+        hidden = [
+            f"ctx.{name}"
+            for name, value in vars(self.ctx).items()
+            if is_float_array(array := value.data if isinstance(value, Tensor) else value)
+            and id(array) not in self.ids
+            and not (isinstance(value, Tensor) and value.requires_grad)
+        ]
+        for i, (array, place) in enumerate(self.kept):
+            if place is None and is_float_array(array):
+                hidden.append(f"saved tensor {i}")
+        if hidden:
+            raise RuntimeError(
+                f"{self.name()} can be differentiated only once: it keeps {hidden[0]}, a result of "
+                "its forward that is not returned, whose own derivative is not known. Save inputs "
+                "and outputs and compute it again in backward; or mark backward as "
+                "once_differentiable"
+            )
 
-    def has_no_history(self, value: Any) -> bool:
-        """Whether this was computed in forward from who knows what."""
-        array = value.data if isinstance(value, Tensor) else value
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fc":
-            return False
-        return not (id(array) in self.ids or (isinstance(value, Tensor) and value.requires_grad))
-
-    def counted(self, found: tuple) -> tuple:
-        """One gradient for each argument; further ones may only be None."""
-        n = len(self.inputs)
+    def checked(self, found: tuple) -> tuple[Tensor | None, ...]:
+        """One gradient for each argument, in its shape and dtype; further ones may only be None."""
+        n, name = len(self.inputs), f"backward of {self.name()} returned"
         if len(found) < n or any(g is not None for g in found[n:]):
             raise RuntimeError(
-                f"backward of {self.name()} returned {len(found)} gradients, but forward took {n} "
-                "arguments; return one for each, None for what is no tensor"
+                f"{name} {len(found)} gradients, but forward took {n} arguments; return one for "
+                "each, None for what is no tensor"
             )
-        return found[:n]
-
-    def checked(self, i: int, grad: Any, recorded: bool) -> Any:
-        """The gradient of the i-th argument, in its shape and dtype."""
-        like = self.inputs[i]
-        if grad is None or (like is not None and not self.needs_input_grad[i]):
-            return None
-        if like is None:
-            raise RuntimeError(
-                f"backward of {self.name()} returned a gradient for argument {i}, which is no "
-                "tensor; return None for it"
-            )
-        shape, dtype = like
-        grad = as_tensor(grad)
-        if grad.shape != shape:
-            if not _stretches(shape, grad.shape):
+        results: list[Tensor | None] = []
+        grad: Any
+        for i, (grad, like) in enumerate(zip(found, self.inputs, strict=False)):
+            if grad is None or (like is not None and not self.needs_input_grad[i]):
+                results.append(None)
+                continue
+            if like is None:
                 raise RuntimeError(
-                    f"backward of {self.name()} returned a gradient of shape {grad.shape} for "
-                    f"argument {i}, which has shape {shape}"
+                    f"{name} a gradient for argument {i}, which is no tensor; return None for it"
                 )
-            grad = ops.unbroadcast(grad, shape)
-        grad = grad.to(dtype)
-        return grad if recorded else grad.data.view()  # a view: it may be memory of the user's
+            (shape, dtype), grad = like, as_tensor(grad)
+            pairs = zip(shape[::-1], grad.shape[::-1], strict=False)
+            if len(shape) > grad.ndim or any(n not in (1, m) for n, m in pairs):
+                raise RuntimeError(
+                    f"{name} a gradient of shape {grad.shape} for argument {i}, which has shape "
+                    f"{shape}"
+                )
+            results.append(ops.unbroadcast(grad, shape).to(dtype))
+        return tuple(results)
 
 
-class Output(ops.Function):
+class Output(_Node):
     """One of several outputs of a call."""
 
     def __init__(self, call: Call, i: int) -> None:
+        self.function, self.index, self.number = call.function, i, next_number()
         self.edges, self.needs_input_grad = [call], (True,)
-        self.index, self.function_name = i, call.name()
-        self.number = next_number()
-        like = call.likes[i]
-        self.output_shape = () if like is None else like.shape
+        self.output_shape = call.likes[i][0]
 
     def backward(self, grad: Any) -> Any:
         return (Parts({self.index: grad}),)
 
-    def name(self) -> str:
-        return self.function_name
 
-
-class Parts:
+class Parts(dict[int, Any]):
     """The gradients of some outputs of a call, by number, on their way to the call's node."""
 
     base = None  # what the walk asks of arrays
 
-    def __init__(self, parts: dict[int, Any]) -> None:
-        self.parts = parts
-
     def __add__(self, other: Parts) -> Parts:
-        total = dict(self.parts)
-        for i, grad in other.parts.items():
-            total[i] = total[i] + grad if i in total else grad
-        return Parts(total)
+        return Parts({**self, **other} | {i: self[i] + other[i] for i in self if i in other})
 
     @property
     def nbytes(self) -> int:
         """As an array's, for the profiler."""
-        return sum(grad.nbytes for grad in self.parts.values())
+        return sum(grad.nbytes for grad in self.values())
 
 
-class Once(ops.Function):
+class Once(_Node):
     """Stands behind the gradients of a function that has no second derivative."""
 
-    function_name: str
-
     @staticmethod
-    def behind(grad: Tensor, call: Call, grads: list[Tensor | None]) -> Tensor:
+    def behind(grad: Tensor, call: Call, upstream: list) -> Tensor:
         node = Once()
-        node.function_name = call.name()
-        assert call.edges is not None
-        upstream = [g.edge for g in grads if g is not None and g.requires_grad]
-        node.edges, node.number = [*call.edges, *upstream], next_number()
-        node.output_shape = grad.shape
+        node.function, node.number, node.output_shape = call.function, next_number(), grad.shape
+        node.edges = [*call.edges, *upstream]
         return Tensor.at(grad.data, node)
 
     def backward(self, grad: Any) -> Any:
         raise RuntimeError(
-            f"{self.function_name} can be differentiated only once: its backward is marked "
+            f"{self.name()} can be differentiated only once: its backward is marked "
             "once_differentiable; write it in operations on tensors"
         )
 
 
-def _stretches(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    try:
-        return np.broadcast_shapes(shape, to) == to
-    except ValueError:
-        return False
-
-
-_ONCE = (
-    "{name} can be differentiated only once: it keeps {what}, a result of its forward that is not "
-    "returned, whose own derivative is not known. Save inputs and outputs and compute it again in "
-    "backward; or mark backward as once_differentiable"
-)
+def _likes(values: tuple) -> list[Any]:
+    """Shape and dtype of what is a tensor, None for what is not."""
+    return [(x.shape, x.dtype) if isinstance(x, Tensor) else None for x in values]

@@ -343,7 +343,7 @@ def _recorded_derivative(node: Function, grad: Tensor) -> Any:
     if node.twin is not None:
         inputs = [_saved_tensor(node, _saved_input(node, i)) for i in range(len(node.ids) - 1)]
         return _twin_derivative(node, inputs, grad)
-    hidden = [name for name, value in vars(node).items() if _is_float_array(value)]
+    hidden = [name for name, value in vars(node).items() if is_float_array(value)]
     if hidden:
         raise RuntimeError(_ONCE.format(name=node.name(), what=f"keeps {hidden[0]!r}"))
     saved = node.saved
@@ -393,12 +393,12 @@ def _saved_tensor(node: Function, array: Any) -> Any:
         return Tensor.at(array, edge)
     if id(array) == output:
         return Tensor.at(array, node)
-    if _is_float_array(array):
+    if is_float_array(array):
         raise RuntimeError(_ONCE.format(name=node.name(), what="saves an intermediate result"))
     return array
 
 
-def _is_float_array(value: Any) -> bool:
+def is_float_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 

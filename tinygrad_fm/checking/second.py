@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd import enable_grad, is_grad_enabled
-from tinygrad_fm.autograd.functional import gradients
 from tinygrad_fm.autograd.tensor import Tensor
+from tinygrad_fm.autograd.transform import gradients
 from tinygrad_fm.checking.check import GradcheckReport, gradcheck
 from tinygrad_fm.checking.subject import Subject
 from tinygrad_fm.creation import cat
