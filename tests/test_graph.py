@@ -23,10 +23,10 @@ def test_dot_of_a_small_graph() -> None:
         'n0 [label="Sum", fillcolor=white];',
         'n1 -> n0 [label="2×3"];',
         'n1 [label="Mul", fillcolor=white];',
-        r'n2 [label="x\n2×3", fillcolor="#dae8fc"];',
         'n2 -> n1 [label="2×3"];',
-        r'n3 [label="weight\n3", fillcolor="#dae8fc"];',
         'n3 -> n1 [label="3"];',
+        r'n3 [label="weight\n3", fillcolor="#dae8fc"];',
+        r'n2 [label="x\n2×3", fillcolor="#dae8fc"];',
     ]
 
 

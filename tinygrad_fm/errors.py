@@ -91,18 +91,7 @@ def extra(name: str) -> Iterator[None]:
 
 
 __all__ = [
-    "AnomalyError",
-    "CommandError",
-    "DataUnavailable",
-    "ExportError",
-    "ExtractorError",
-    "GradcheckError",
-    "IDXError",
-    "MissingPackageError",
-    "NonFiniteLossError",
-    "PictureError",
-    "RunError",
-    "TinygradError",
-    "TuneError",
-    "WeightsError",
-]
+    "AnomalyError", "CommandError", "DataUnavailable", "ExportError", "ExtractorError",
+    "GradcheckError", "IDXError", "MissingPackageError", "NonFiniteLossError", "PictureError",
+    "RunError", "TinygradError", "TuneError", "WeightsError",
+]  # fmt: skip

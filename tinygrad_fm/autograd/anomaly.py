@@ -25,15 +25,11 @@ def detect_anomaly() -> Watching:
     return Watching(_scan)
 
 
-def _scan(outer: Runner | None) -> Runner:
+def _scan(outer: Runner) -> Runner:
     def run(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
         if method.__name__ == "forward":
             node.where = user_line()
-        results = (
-            method(*arguments, **options)
-            if outer is None
-            else outer(node, method, arguments, options)
-        )
+        results = outer(node, method, arguments, options)
         for result in results if isinstance(results, tuple) else (results,):
             if result is not None and not _finite(result):
                 raise AnomalyError(_describe(node, method.__name__, arguments, result))

@@ -282,7 +282,8 @@ class Call(_Node):
                     f"{name} a gradient of shape {grad.shape} for argument {i}, which has shape "
                     f"{shape}"
                 )
-            results.append(ops.unbroadcast(grad, shape).to(dtype))
+            grad = ops.unbroadcast(grad, shape)
+            results.append(grad.to(dtype))
         return tuple(results)
 
 

@@ -380,17 +380,15 @@ def _saved_tensor(node: Function, array: Any) -> Any:
     if array is None:
         return None
     *inputs, output = node.ids
-    places = [i for i, number in enumerate(inputs) if number == id(array)]
-    if places:
-        assert node.edges is not None
-        edges = {id(node.edges[i]): node.edges[i] for i in places}
-        if len(edges) > 1:
-            raise RuntimeError(
-                f"two inputs of {node.name()} are one array with two histories, such as x and "
-                "x.detach(); to differentiate twice, give one of them a copy: x.detach().clone()"
-            )
-        (edge,) = edges.values()
-        return Tensor.at(array, edge)
+    assert node.edges is not None
+    edges = {edge for edge, number in zip(node.edges, inputs, strict=True) if number == id(array)}
+    if len(edges) > 1:
+        raise RuntimeError(
+            f"two inputs of {node.name()} are one array with two histories, such as x and "
+            "x.detach(); to differentiate twice, give one of them a copy: x.detach().clone()"
+        )
+    if edges:
+        return Tensor.at(array, *edges)
     if id(array) == output:
         return Tensor.at(array, node)
     if is_float_array(array):

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinygrad_fm.autograd.engine import behind
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.files import write_atomically
 from tinygrad_fm.ops.function import Function
@@ -36,30 +37,19 @@ def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
 
     lines = [f'  out [label="output\\n{_shape(output.shape)}", fillcolor="#d5e8d4"];']
     lines.append(f'  {key(output.grad_fn)} -> out [label="{_shape(output.shape)}"];')
-    waiting: list[Function] = [output.grad_fn]
-    drawn: set[int] = set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in drawn:
+    for thing in behind([output.grad_fn]):
+        if not isinstance(thing, Function):
+            name = labels.get(id(thing), type(thing).__name__).replace('"', '\\"')
+            label = f"{name}\\n{_shape(thing.shape)}"
+            lines.append(f'  {key(thing)} [label="{label}", fillcolor="#dae8fc"];')
             continue
-        drawn.add(id(node))
-        if node.edges is None:
+        if thing.edges is None:
             raise ValueError("this graph was released by backward(); draw it before")
-        lines.append(f'  {key(node)} [label="{node.name()}", fillcolor=white];')
-        for edge in node.edges:
-            if edge is None:
-                continue
-            if isinstance(edge, Function):
-                waiting.append(edge)
-                shape = edge.output_shape
-            else:
-                shape = edge.shape
-                if id(edge) not in drawn:
-                    drawn.add(id(edge))
-                    name = labels.get(id(edge), type(edge).__name__).replace('"', '\\"')
-                    label = f"{name}\\n{_shape(shape)}"
-                    lines.append(f'  {key(edge)} [label="{label}", fillcolor="#dae8fc"];')
-            lines.append(f'  {key(edge)} -> {key(node)} [label="{_shape(shape)}"];')
+        lines.append(f'  {key(thing)} [label="{thing.name()}", fillcolor=white];')
+        for edge in thing.edges:
+            if edge is not None:
+                shape = edge.output_shape if isinstance(edge, Function) else edge.shape
+                lines.append(f'  {key(edge)} -> {key(thing)} [label="{_shape(shape)}"];')
     return "digraph {\n" + _STYLE + "\n" + "\n".join(lines) + "\n}\n"
 
 

@@ -108,11 +108,15 @@ def is_grad_enabled() -> bool:
 class Watching(Recording):
     """Inside the block `watch(outer)` carries out operations, `outer` being who does so outside."""
 
-    def __init__(self, watch: Callable[[Runner | None], Runner]) -> None:
+    def __init__(self, watch: Callable[[Runner], Runner]) -> None:
         self.watch = watch
 
     def __enter__(self) -> Any:
-        mode.stack.append((mode.recording, self.watch(mode.runner)))
+        mode.stack.append((mode.recording, self.watch(mode.runner or _unwatched)))
+
+
+def _unwatched(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
+    return method(*arguments, **options)
 
 
 def running(runner: Runner) -> Watching:

@@ -41,27 +41,13 @@ class Direction:
         self.bytes += size
 
 
-class OperationCost:
-    """One kind of operation with one shape of output."""
+class OperationCost(Direction):
+    """One kind of operation with one shape of output: forward, backward, and itself their sum."""
 
     def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        super().__init__()
         self.name, self.shape = name, shape
         self.forward, self.backward = Direction(), Direction()
-
-    @property
-    def seconds(self) -> float:
-        """Forward and backward together."""
-        return self.forward.seconds + self.backward.seconds
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations, forward and backward together."""
-        return self.forward.flops + self.backward.flops
-
-    @property
-    def bytes(self) -> int:
-        """Of the arrays that went in and came out, forward and backward together."""
-        return self.forward.bytes + self.backward.bytes
 
 
 class Profile:
@@ -109,19 +95,16 @@ class Profile:
     ) -> None:
         """Add one call of `node.forward` or `node.backward`, with the arrays it took and gave."""
         outputs = results if isinstance(results, tuple) else (results,)
-        size = _bytes((*arrays, *outputs))
+        size = sum(a.nbytes for a in (*arrays, *outputs) if a is not None)
         if which == "forward":
             flops = node.flops = forward_flops(node, arrays, results)
-            self._cost(node.name(), results.shape).forward.add(seconds, flops, size)
+            key = node.name(), results.shape
         else:
             flops = backward_flops(node, node.flops)
-            cost = self._cost(node.name(), node.output_shape)
-            cost.backward.add(seconds, flops, size)
-
-    def _cost(self, name: str, shape: tuple[int, ...]) -> OperationCost:
-        if (name, shape) not in self._costs:
-            self._costs[name, shape] = OperationCost(name, shape)
-        return self._costs[name, shape]
+            key = node.name(), node.output_shape
+        cost = self._costs.setdefault(key, OperationCost(*key))
+        for part in (cost, getattr(cost, which)):
+            part.add(seconds, flops, size)
 
     def _sum(self, direction: str) -> float:
         return 1e3 * sum(getattr(cost, direction).seconds for cost in self.operations)
@@ -147,16 +130,13 @@ class profile(Watching):
         self.measured.seconds += perf_counter() - self.started
         super().leave()
 
-    def _timed(self, outer: Runner | None) -> Runner:
+    def _timed(self, outer: Runner) -> Runner:
         def run(node: Function, method: Callable[..., Any], arguments: tuple, options: dict) -> Any:
             which = method.__name__
             # Backward reads what was saved as well (and may let go of it).
             arrays = arguments if which == "forward" else (*arguments, *node.saved)
             started = perf_counter()
-            if outer is None:
-                results = method(*arguments, **options)
-            else:
-                results = outer(node, method, arguments, options)
+            results = outer(node, method, arguments, options)
             self.measured.record(node, which, perf_counter() - started, arrays, results)
             return results
 
@@ -228,10 +208,6 @@ def _row(cost: OperationCost, total: float) -> dict[str, Any]:
         "GFLOP/s": _divide(cost.flops, cost.seconds) / 1e9,
         "MB": cost.bytes / 1e6,
     }
-
-
-def _bytes(arrays: tuple) -> int:
-    return sum(a.nbytes for a in arrays if a is not None)
 
 
 def _divide(a: float, b: float) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, pair
-from tinygrad_fm.creation import cat, einsum, stack, where
+from tinygrad_fm.creation import cat, einsum, ones_like, stack, where, zeros_like
 
 
 def _operator(name: str) -> Callable[[Any, Any], Tensor]:
@@ -61,31 +61,17 @@ FLAT = {
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
 }  # fmt: skip
 
-Axis = Any
-
 
 def _clip(a: Tensor, a_min: Any = None, a_max: Any = None, **bounds: Any) -> Tensor:
     return as_tensor(a).clamp(bounds.get("min", a_min), bounds.get("max", a_max))
-
-
-def _variance(x: Tensor, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    return x.var(axis, correction=ddof, keepdim=keepdims)
-
-
-def _deviation(x: Tensor, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Tensor:
-    return x.std(axis, correction=ddof, keepdim=keepdims)
 
 
 def _einsum(equation: str, *operands: Any, optimize: bool = False) -> Tensor:
     return einsum(equation, *map(as_tensor, operands))  # which sets `optimize` itself
 
 
-def _swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
-    return x.transpose(axis1, axis2)
-
-
-def _transpose(x: Tensor, axes: Axis = None) -> Tensor:
-    return x.permute(*(reversed(range(x.ndim)) if axes is None else axes))
+def _transpose(x: Tensor, axes: Any = None) -> Tensor:
+    return x.T if axes is None else x.permute(*axes)
 
 
 def _moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
@@ -100,8 +86,8 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.prod: lambda x, axis=None, keepdims=False: x.prod(axis, keepdims),
     np.max: lambda x, axis=None, keepdims=False: x.amax(axis, keepdims),
     np.min: lambda x, axis=None, keepdims=False: x.amin(axis, keepdims),
-    np.var: _variance,
-    np.std: _deviation,
+    np.var: lambda x, axis=None, ddof=0, keepdims=False: x.var(axis, ddof, keepdims),
+    np.std: lambda x, axis=None, ddof=0, keepdims=False: x.std(axis, ddof, keepdims),
     np.cumsum: lambda x, axis=None: x.reshape(-1).cumsum(0) if axis is None else x.cumsum(axis),
     np.argmax: lambda x, axis=None, keepdims=False: x.argmax(axis, keepdims),
     np.argmin: lambda x, axis=None, keepdims=False: x.argmin(axis, keepdims),
@@ -116,7 +102,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.reshape: lambda x, shape: x.reshape(shape),
     np.ravel: lambda x: x.reshape(-1),
     np.transpose: _transpose,
-    np.swapaxes: _swapaxes,
+    np.swapaxes: lambda x, axis1, axis2: x.transpose(axis1, axis2),
     np.moveaxis: _moveaxis,
     np.expand_dims: lambda x, axis: x.unsqueeze(axis),
     np.squeeze: lambda x, axis=None: x.squeeze(axis),
@@ -126,8 +112,8 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x, axis=None: x.numel() if axis is None else x.shape[axis],
-    np.zeros_like: lambda x: Tensor(np.zeros_like(x.data)),
-    np.ones_like: lambda x: Tensor(np.ones_like(x.data)),
+    np.zeros_like: zeros_like,
+    np.ones_like: ones_like,
 }
 
 
