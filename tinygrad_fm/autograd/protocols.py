@@ -41,14 +41,10 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     np.absolute: Tensor.abs,
     np.reciprocal: lambda x: 1 / x,
     np.square: lambda x: x * x,
-    np.exp: Tensor.exp,
-    np.expm1: Tensor.expm1,
-    np.log: Tensor.log,
-    np.log1p: Tensor.log1p,
-    np.sqrt: Tensor.sqrt,
-    np.sin: Tensor.sin,
-    np.cos: Tensor.cos,
-    np.tanh: Tensor.tanh,
+    **{
+        getattr(np, name): getattr(Tensor, name)
+        for name in ("exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh")
+    },
 }
 # SciPy's by their names: nobody has made one of them before `scipy.special` was imported, which
 # takes longer than all else here.
@@ -60,6 +56,10 @@ FLAT = {
     np.logical_and, np.logical_or, np.logical_not, np.logical_xor,
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
 }  # fmt: skip
+
+
+def _reduction(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda x, axis=None, *, keepdims=False: method(x, axis, keepdim=keepdims)
 
 
 def _clip(a: Tensor, a_min: Any = None, a_max: Any = None, **bounds: Any) -> Tensor:
@@ -81,18 +81,15 @@ def _moveaxis(x: Tensor, source: int, destination: int) -> Tensor:
 
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
-    np.sum: lambda x, axis=None, keepdims=False: x.sum(axis, keepdims),
-    np.mean: lambda x, axis=None, keepdims=False: x.mean(axis, keepdims),
-    np.prod: lambda x, axis=None, keepdims=False: x.prod(axis, keepdims),
-    np.max: lambda x, axis=None, keepdims=False: x.amax(axis, keepdims),
-    np.min: lambda x, axis=None, keepdims=False: x.amin(axis, keepdims),
+    **{
+        getattr(np, name): _reduction(getattr(Tensor, name))
+        for name in ("sum", "mean", "prod", "argmax", "argmin", "all", "any")
+    },
+    np.max: _reduction(Tensor.amax),
+    np.min: _reduction(Tensor.amin),
     np.var: lambda x, axis=None, ddof=0, keepdims=False: x.var(axis, ddof, keepdims),
     np.std: lambda x, axis=None, ddof=0, keepdims=False: x.std(axis, ddof, keepdims),
     np.cumsum: lambda x, axis=None: x.reshape(-1).cumsum(0) if axis is None else x.cumsum(axis),
-    np.argmax: lambda x, axis=None, keepdims=False: x.argmax(axis, keepdims),
-    np.argmin: lambda x, axis=None, keepdims=False: x.argmin(axis, keepdims),
-    np.all: lambda x, axis=None, keepdims=False: x.all(axis, keepdims),
-    np.any: lambda x, axis=None, keepdims=False: x.any(axis, keepdims),
     np.where: lambda condition, x, y: where(as_tensor(condition), x, y),
     np.clip: _clip,
     np.einsum: _einsum,

@@ -644,7 +644,7 @@ class Tensor:
         ops.FloorDiv, number_pair, floor_divide, "//"
     )
     __mod__, __rmod__, __imod__ = arithmetic(ops.Remainder, number_pair, remainder, "%")
-    mul_, div_ = __imul__, __itruediv__
+    pow, mul_, div_ = __pow__, __imul__, __itruediv__
 
     def add_(self, other: Any, alpha: Any = 1) -> Tensor:
         """x += alpha·other, in place."""
@@ -654,7 +654,14 @@ class Tensor:
         """x -= alpha·other, in place."""
         return self.__isub__(other if alpha == 1 else as_tensor(other) * alpha)
 
-    def __matmul__(self, other: Any) -> Tensor:
+    def matmul(self, other: Any) -> Tensor:
+        """(…, n, k) @ (…, k, m) → (…, n, m), leading axes broadcast.
+
+        A vector counts as one row (left) or column (right).
+
+        Raises:
+            ValueError: if the shapes do not fit.
+        """
         a, b = number_pair(self, other, "matmul")
         if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
             raise ValueError(
@@ -662,6 +669,8 @@ class Tensor:
                 "the last axis of the left must equal the last but one of the right"
             )
         return apply(ops.Matmul, a, b)
+
+    __matmul__ = matmul
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return as_tensor(other) @ self
@@ -671,16 +680,6 @@ class Tensor:
 
     def __neg__(self) -> Tensor:
         return apply(ops.Neg, numbers(self, "negation"))
-
-    def matmul(self, other: Tensor) -> Tensor:
-        """(…, n, k) @ (…, k, m) → (…, n, m), leading axes broadcast.
-
-        A vector counts as one row (left) or column (right).
-
-        Raises:
-            ValueError: if the shapes do not fit.
-        """
-        return self @ other
 
     def mm(self, other: Tensor) -> Tensor:
         """(n, k) @ (k, m) → (n, m), of matrices only."""
@@ -737,10 +736,6 @@ class Tensor:
     sigmoid = elementwise(ops.Sigmoid, "1/(1 + e⁻ˣ).")
     abs = __abs__ = elementwise(ops.Abs, "|x|.", numbers)
     relu = elementwise(ops.ReLU, "max(x, 0).", numbers)
-
-    def pow(self, exponent: Any) -> Tensor:
-        """x to the power of a number or a tensor."""
-        return self**exponent
 
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
         """Elements below `min` become `min`, those above `max` become `max`; tensors broadcast."""

@@ -148,13 +148,13 @@ def gradients(
     reached = [(y, u) for y, u in zip(outputs, upstream, strict=True) if y.requires_grad]
     if strict and len(reached) < len(outputs):
         raise RuntimeError("an output of the function depends on no input (strict=True)")
-    found: Sequence[Tensor | None] = [None] * len(inputs)
-    if reached:
-        ys, us = zip(*reached, strict=True)
-        found = grad(ys, inputs, us, True, create_graph, allow_unused=True)
-    if strict and any(g is None for g in found):
+    if not reached:
+        return list(map(zeros_like, inputs))
+    ys, us = zip(*reached, strict=True)
+    found = grad(ys, inputs, us, True, create_graph, True, materialize_grads=not strict)
+    if any(g is None for g in found):
         raise RuntimeError("the function does not depend on one of its inputs (strict=True)")
-    return [zeros_like(x) if g is None else g for g, x in zip(found, inputs, strict=True)]
+    return list(found)
 
 
 def _like(v: Any, wanted: list[Tensor], what: str) -> list[Tensor]:
