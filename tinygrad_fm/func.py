@@ -144,27 +144,26 @@ def functional_call(
 
 @contextmanager
 def _swapped(module: Module, given: Mapping[str, Tensor], strict: bool) -> Iterator[None]:
-    slots = {
-        f"{path}.{name}" if path else name: (registry, name)
+    before = {
+        f"{path}.{name}" if path else name: (registry, name, tensor)
         for path, owner in module.named_modules(remove_duplicate=False)
         for registry in (owner._parameters, owner._buffers)
-        for name in registry
+        for name, tensor in registry.items()
     }
-    unknown, missing = [n for n in given if n not in slots], [n for n in slots if n not in given]
+    unknown, missing = [n for n in given if n not in before], [n for n in before if n not in given]
     if unknown or (strict and missing):
         raise ValueError(
             f"these names do not fit {type(module).__name__}: unknown {unknown}"
             + f", missing {missing}" * strict
         )
-    before = {name: registry[key] for name, (registry, key) in slots.items()}
     new: dict[int, Tensor] = {}
     for name, tensor in given.items():
-        if new.setdefault(id(before[name]), tensor) is not tensor:
+        if new.setdefault(id(before[name][-1]), tensor) is not tensor:
             raise ValueError(f"{name!r} shares its tensor with another name, which got another one")
     try:
-        for name, (registry, key) in slots.items():
-            registry[key] = new.get(id(before[name]), before[name])
+        for registry, key, tensor in before.values():
+            registry[key] = new.get(id(tensor), tensor)
         yield
     finally:
-        for name, (registry, key) in slots.items():
-            registry[key] = before[name]
+        for registry, key, tensor in before.values():
+            registry[key] = tensor

@@ -146,15 +146,16 @@ class profile(Watching):
 # ------------------------------------------------------------------------ floating-point operations
 
 # Multiply-adds of the products, of the inputs and the output; each counts as two operations.
-MULTIPLY_ADDS: dict[str, Callable[[tuple, Any], int]] = {
-    "Matmul": lambda inputs, y: y.size * inputs[0].shape[-1],
-    "Linear": lambda inputs, y: y.size * inputs[0].shape[-1],
-    "Conv2d": lambda inputs, y: y.size * inputs[1][0].size,
-    "Conv3x3": lambda inputs, y: y.size * inputs[1][0].size,
-    "ConvTranspose2d": lambda inputs, y: inputs[0].size * inputs[1][0].size,
+MULTIPLY_ADDS: dict[str, Callable[[Any, tuple, Any], int]] = {
+    "Einsum": lambda node, inputs, y: _einsum_multiply_adds(node, inputs),
+    "Matmul": lambda node, inputs, y: y.size * inputs[0].shape[-1],
+    "Linear": lambda node, inputs, y: y.size * inputs[0].shape[-1],
+    "Conv2d": lambda node, inputs, y: y.size * inputs[1][0].size,
+    "Conv3x3": lambda node, inputs, y: y.size * inputs[1][0].size,
+    "ConvTranspose2d": lambda node, inputs, y: inputs[0].size * inputs[1][0].size,
     # Stride 1 and padding 1: the kernels (O, C, 3, 3) meet every pixel; y is already pooled.
-    "ConvReLUPool": lambda inputs, y: inputs[0][:, 0].size * inputs[1].size,
-    "ConvNormReLUPool": lambda inputs, y: inputs[0][:, 0].size * inputs[1].size,
+    "ConvReLUPool": lambda node, inputs, y: inputs[0][:, 0].size * inputs[1].size,
+    "ConvNormReLUPool": lambda node, inputs, y: inputs[0][:, 0].size * inputs[1].size,
 }
 
 # Everything else: a rough count for each element of the largest array, 1 if it is not named here.
@@ -170,15 +171,13 @@ def forward_flops(node: Function, inputs: tuple, output: np.ndarray) -> int:
     """Floating-point operations of one forward: exact for products, a rough count for others."""
     name = node.name()
     if name in MULTIPLY_ADDS:
-        return 2 * MULTIPLY_ADDS[name](inputs, output)
-    if name == "Einsum":
-        return 2 * _einsum_multiply_adds(node, inputs)
+        return 2 * MULTIPLY_ADDS[name](node, inputs, output)
     return PER_ELEMENT.get(name, 1) * max(a.size for a in (*inputs, output))
 
 
 def backward_flops(node: Function, forward: int) -> int:
     """As many as forward; for a product once for each factor that wants its gradient."""
-    if node.name() in MULTIPLY_ADDS or node.name() == "Einsum":
+    if node.name() in MULTIPLY_ADDS:
         factors = len(node.needs_input_grad) if node.name() == "Einsum" else 2  # then the bias
         return forward * sum(node.needs_input_grad[:factors])
     return forward

@@ -439,8 +439,7 @@ class Tensor:
         def keep(gradient: Tensor) -> None:
             tensor = this()
             if tensor is not None:
-                recorded = gradient.grad_fn is not None
-                tensor.accumulate_grad(gradient if recorded else gradient.data, False)
+                tensor.accumulate_grad(gradient, False)
 
         hooks = self._hooks("retain_grad")
         if self.grad_fn is not None:
@@ -986,12 +985,11 @@ class Tensor:
             )
         if index.numel() and index.data.min() < 0:
             raise IndexError(f"gather counts from 0 on, got an index of {index.data.min()}")
-        if self.ndim == 0 and index.data > 0:  # of which NumPy reads the one element there is
-            raise IndexError(f"gather from one number has index 0 only, got {index.item()}")
-        places: list[Any] = list(np.ogrid[tuple(slice(n) for n in index.shape)])
         axis = self._axis(dim)
-        if self.ndim:  # a number has no axis to be read along
-            places[axis] = index
+        if self.ndim == 0:  # a number counts as one axis
+            return self.reshape(1)[index.reshape(1)].reshape(())
+        places: list[Any] = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+        places[axis] = index
         return self[tuple(places)]
 
     def __getitem__(self, index: Any) -> Tensor:
