@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd.mode import Recording, enable_grad, mode
-from tinygrad_fm.autograd.tensor import Tensor, as_array
+from tinygrad_fm.autograd.tensor import Tensor, as_array, as_tensor
 from tinygrad_fm.ops.fast.memory import is_fresh
 from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Function
@@ -96,10 +96,10 @@ def grad(
     for i, tensor in enumerate(wanted):
         if tensor.edge in arrived:
             value, owned = arrived[tensor.edge]
-            results.append(value if create_graph else _tensor(value if owned else value.copy()))
+            results.append(value if create_graph else as_tensor(value if owned else value.copy()))
             arrived[tensor.edge] = value, False  # an input that is named twice gets a copy
         elif materialize_grads:
-            results.append(_tensor(np.zeros_like(tensor.data)))
+            results.append(Tensor(np.zeros_like(tensor.data)))
         elif allow_unused:
             results.append(None)
         else:
@@ -299,14 +299,10 @@ def _add(accumulated: tuple[Any, bool], grad: Any) -> Any:
     return total
 
 
-def _tensor(grad: Any) -> Tensor:
-    return grad if isinstance(grad, Tensor) else Tensor(grad)
-
-
 def _hooked(hooks: dict[float, Callable[[Tensor], Tensor | None]], grad: Any) -> Any:
     """What the hooks of a tensor make of its gradient, one after the other."""
     recorded = isinstance(grad, Tensor)
-    given = _read_only(_tensor(grad))
+    given = _read_only(as_tensor(grad))
     for _, hook in sorted(hooks.items()):
         result = hook(given)
         if result is None:

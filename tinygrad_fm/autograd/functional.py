@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_fm.autograd.mode import enable_grad
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.autograd.transform import Call, Func, leaves
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 
 
-@enable_grad
 def vjp(
     func: Func, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
@@ -39,7 +37,6 @@ def vjp(
     return call.outside(call.output), call.vjp(v)
 
 
-@enable_grad
 def jvp(
     func: Func, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
@@ -48,7 +45,6 @@ def jvp(
     return call.outside(call.output), call.jvp(v)
 
 
-@enable_grad
 def jacobian(func: Func, inputs: Any, create_graph: bool = False, strict: bool = False) -> Any:
     """J: for each output and each input ∂output/∂input, of shape (*output.shape, *input.shape).
 
@@ -57,7 +53,6 @@ def jacobian(func: Func, inputs: Any, create_graph: bool = False, strict: bool =
     return _call(func, inputs, create_graph, strict).jacobian()
 
 
-@enable_grad
 def hessian(func: Func, inputs: Any, create_graph: bool = False, strict: bool = False) -> Any:
     """∂²L/∂(inputᵢ)∂(inputⱼ), of shape (*inputᵢ.shape, *inputⱼ.shape), of a `func` that returns L.
 
@@ -66,7 +61,6 @@ def hessian(func: Func, inputs: Any, create_graph: bool = False, strict: bool = 
     return _of_gradient(func, inputs, create_graph, strict).jacobian()
 
 
-@enable_grad
 def hvp(
     func: Func, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
@@ -78,7 +72,6 @@ def hvp(
     return call.outside(call.aux), call.jvp(v)
 
 
-@enable_grad
 def vhp(
     func: Func, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:

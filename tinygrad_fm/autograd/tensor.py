@@ -414,11 +414,11 @@ class Tensor:
     @staticmethod
     def at(array: np.ndarray, edge: Any) -> Tensor:
         """An array as the tensor whose gradients go to `edge` (None: nowhere)."""
-        if isinstance(edge, Function):
+        if not isinstance(edge, Tensor):
             tensor = Tensor(array)
-            tensor.grad_fn, tensor._requires_grad = edge, True
-        elif edge is None or edge.data is array:
-            tensor = Tensor(array) if edge is None else edge
+            tensor.grad_fn, tensor._requires_grad = edge, edge is not None
+        elif edge.data is array:
+            tensor = edge
         else:  # the leaf has been given other memory since
             tensor = edge.view_as(edge)
             tensor.data = array
@@ -942,16 +942,14 @@ class Tensor:
 
     def expand(self, *sizes: Any) -> Tensor:
         """Repeat axes of size 1 (-1 keeps a size) and add leading axes, without copying."""
-        wanted = list(as_shape(sizes))
-        lead = len(wanted) - self.ndim
-        for i, n in enumerate(self.shape if lead >= 0 else ()):
-            if wanted[lead + i] == -1:
-                wanted[lead + i] = n
+        given = as_shape(sizes)
+        own = (-1,) * (len(given) - self.ndim) + self.shape
+        wanted = tuple(n if size == -1 else size for size, n in zip(given, own, strict=False))
         try:
-            return view_of(self, ops.Expand, shape=tuple(wanted))
+            return view_of(self, ops.Expand, shape=wanted)
         except ValueError:
             raise ValueError(
-                f"cannot expand {self.shape} to {as_shape(sizes)}: sizes must agree from the last "
+                f"cannot expand {self.shape} to {given}: sizes must agree from the last "
                 "axis on, except where the tensor has size 1"
             ) from None
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd.engine import behind, grad
-from tinygrad_fm.autograd.mode import enable_grad, mode
+from tinygrad_fm.autograd.mode import Recording, enable_grad, mode
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.creation import ones_like, stack, zeros_like
 from tinygrad_fm.ops.function import Function
@@ -118,7 +118,8 @@ class Call:
             columns = zip(*rows, strict=True)
             return self._nested(stack(c).reshape(*y.shape, *c[0].shape) for c in columns)
 
-        return mapped(block, self.output)
+        with Recording(self.keeps):
+            return mapped(block, self.output)
 
     def outside(self, tree: Any) -> Any:
         """What is returned of the call itself: detached unless something outside wants it."""
