@@ -189,6 +189,16 @@ def test_grad_refuses_what_pytorch_refuses(call: Any, error: Any, message: str) 
         call(torch, *two(torch, torch.tensor(A), torch.tensor(B)))
 
 
+def test_an_empty_list_of_inputs_is_refused_and_changes_nothing() -> None:
+    x = Tensor(A, requires_grad=True)
+    y = (x * x).sum()
+    for call in (lambda: y.backward(inputs=[]), lambda: tg.autograd.grad(y, [])):
+        with pytest.raises(RuntimeError, match="empty list of inputs"):
+            call()
+    assert x.grad is None
+    y.backward()  # its graph is still there
+
+
 def test_a_recorded_gradient_of_another_dtype_keeps_its_graph() -> None:
     """PyTorch refuses another dtype; here it is converted, which is recorded."""
     x, v = Tensor(A, requires_grad=True), tg.ones(3).requires_grad_()

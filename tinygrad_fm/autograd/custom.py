@@ -104,11 +104,11 @@ class Function:
             RuntimeError: in `backward`, if the function's backward returns gradients of another
                 number or shape than the arguments have, or for what is no tensor.
         """
-        needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in args)
-        ctx = Context(needs if mode.recording else (False,) * len(needs))
-        recorded = True in ctx.needs_input_grad
-        call = Call(cls, ctx, args) if recorded else None
-        wanted = zip(args, ctx.needs_input_grad, strict=True)
+        on = mode.recording
+        needs = tuple(on and isinstance(x, Tensor) and x.requires_grad for x in args)
+        ctx = Context(needs)
+        call = Call(cls, ctx, args) if True in needs else None
+        wanted = zip(args, needs, strict=True)
         unwritten = ReadOnly(tuple(x.data for x, need in wanted if need))
         with no_grad():
             if cls.setup_context is None:

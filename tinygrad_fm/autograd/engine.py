@@ -51,14 +51,9 @@ def backward(
             shape, if a part of the graph was already walked and released, or if what it saved was
             written into.
     """
-    if inputs is None:
-        _carried(tensors, grad_tensors, retain_graph, create_graph)
-        return
-    wanted = _several(inputs)
-    if not wanted:
-        raise RuntimeError("backward got an empty list of inputs; leave it out for all leaves")
+    wanted = None if inputs is None else _several(inputs)
     arrived = _carried(tensors, grad_tensors, retain_graph, create_graph, wanted)
-    for tensor in dict.fromkeys(wanted):
+    for tensor in dict.fromkeys(wanted or ()):
         if tensor.edge in arrived:
             tensor.accumulate_grad(*arrived[tensor.edge])
 
@@ -85,8 +80,6 @@ def grad(
             not used (unless allowed).
     """
     wanted = _several(inputs)
-    if not wanted:
-        raise RuntimeError("grad needs at least one input to differentiate by, got none")
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "materialize_grads gives zeros for what is unused: allow_unused=False contradicts it"
@@ -119,7 +112,7 @@ def _carried(
     gradients: Gradients,
     retain_graph: bool | None,
     create_graph: bool,
-    inputs: tuple[Tensor, ...] | None = None,
+    inputs: tuple[Tensor, ...] | None,
 ) -> dict[Edge, tuple[Any, bool]]:
     """What `_walk` gives, for the arguments of `backward` and `grad`."""
     edges, grads = _roots(_several(outputs), gradients, create_graph)
@@ -133,7 +126,12 @@ def _several(tensors: Tensors) -> tuple[Tensor, ...]:
     return (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
 
 
-def _edges_of(inputs: Iterable[Tensor]) -> set[Edge]:
+def _edges_of(inputs: tuple[Tensor, ...]) -> set[Edge]:
+    if not inputs:
+        raise RuntimeError(
+            "got an empty list of inputs to differentiate by; name at least one (or none at all, "
+            "as in loss.backward(), for every leaf)"
+        )
     for i, tensor in enumerate(inputs):
         if not tensor.requires_grad:
             raise RuntimeError(

@@ -347,16 +347,6 @@ class Tensor:
 
     __slots__ = (*PICKLED, "__weakref__", "hooks", "root", "viewed", "views")
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        from tinygrad_fm.autograd.protocols import array_ufunc  # which is built on tensors
-
-        return array_ufunc(ufunc, method, *inputs, **options)
-
-    def __array_function__(self, function: Any, types: Any, args: tuple, options: dict) -> Any:
-        from tinygrad_fm.autograd.protocols import array_function
-
-        return array_function(function, args, options)
-
     data: np.ndarray
     grad: Tensor | None
     grad_fn: Function | None
@@ -546,6 +536,16 @@ class Tensor:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        from tinygrad_fm.autograd.protocols import array_ufunc  # which is built on tensors
+
+        return array_ufunc(ufunc, method, *inputs, **options)
+
+    def __array_function__(self, function: Any, types: Any, args: tuple, options: dict) -> Any:
+        from tinygrad_fm.autograd.protocols import array_function
+
+        return array_function(function, args, options)
 
     def __len__(self) -> int:
         if self.ndim == 0:
