@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -882,3 +884,10 @@ def test_apply_runs_an_operation_of_ones_own() -> None:
     y.sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [6, 24]
+
+
+def test_each_method_is_found_by_its_name_as_pickle_does() -> None:
+    for method in vars(Tensor).values():
+        if inspect.isfunction(method):
+            assert getattr(Tensor, method.__name__) is method
+    assert pickle.loads(pickle.dumps(tg.relu)) is tg.relu

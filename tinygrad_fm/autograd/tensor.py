@@ -276,7 +276,7 @@ def elementwise(operation: type[Function], doc: str, prepared: Callable = floats
     def method(self: Tensor) -> Tensor:
         return apply(operation, prepared(self, name))
 
-    method.__name__, method.__doc__ = name, doc
+    method.__doc__ = doc
     return method
 
 
@@ -810,7 +810,7 @@ class Tensor:
     def max(self, dim: int, keepdim: Flag = False) -> MinMax: ...
     def max(self, dim: int | None = None, keepdim: Flag = False) -> Any:
         """The largest element, or with `dim` a pair (values, indices). The first of ties wins."""
-        return self._extremum(dim, keepdim, True)
+        return self._extremum(Tensor.amax, Tensor.argmax, dim, keepdim)
 
     @overload
     def min(self, dim: None = None, keepdim: Flag = False) -> Tensor: ...
@@ -818,7 +818,7 @@ class Tensor:
     def min(self, dim: int, keepdim: Flag = False) -> MinMax: ...
     def min(self, dim: int | None = None, keepdim: Flag = False) -> Any:
         """The smallest element, or with `dim` a pair (values, indices). The first of ties wins."""
-        return self._extremum(dim, keepdim, False)
+        return self._extremum(Tensor.amin, Tensor.argmin, dim, keepdim)
 
     @numpy_names
     def amax(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
@@ -830,12 +830,12 @@ class Tensor:
         """The smallest element along axes; ties share the gradient evenly."""
         return apply(ops.Extremum, self, axes=self._reduced(dim), keepdim=keepdim, largest=False)
 
-    def _extremum(self, dim: int | None, keepdim: Flag, largest: Flag) -> Any:
+    def _extremum(self, value: Callable, place: Callable, dim: int | None, keepdim: Flag) -> Any:
         if math.prod(self.shape[i] for i in self._axes(dim)) == 0:
             raise ValueError(f"max and min need at least one element, got shape {self.shape}")
         if dim is None:
-            return apply(ops.Extremum, self, axes=self._axes(None), keepdim=False, largest=largest)
-        indices = (self.argmax if largest else self.argmin)(dim, keepdim=True)
+            return value(self)
+        indices = place(self, dim, keepdim=True)
         values = self.gather(dim, indices)
         if not keepdim:
             values, indices = values.squeeze(dim), indices.squeeze(dim)
@@ -1055,3 +1055,8 @@ class Tensor:
     def _need_float(self, what: str) -> None:
         if self.dtype.kind not in "fc":
             raise TypeError(f"{what} needs a floating-point dtype, got {self.dtype}; use x.float()")
+
+
+for _name, _method in vars(Tensor).items():
+    if "<locals>" in getattr(_method, "__qualname__", ""):  # made by a rule: it is found by name
+        _method.__name__, _method.__qualname__ = _name, f"Tensor.{_name}"
