@@ -335,8 +335,12 @@ _TWICE = (
 def _recorded_derivative(node: Function, grad: Tensor) -> Any:
     """`node.backward` on tensors: of what was saved, inputs and outputs come back as they were."""
     if node.twin is not None:
-        inputs = [_saved_tensor(node, _saved_input(node, i)) for i in range(len(node.ids) - 1)]
-        return _twin_derivative(node, inputs, grad)
+        saved_by_id = {id(array): array for array in node.saved}
+        arrays = [saved_by_id.get(number) for number in node.ids[:-1]]
+        for i, need in enumerate(node.needs_input_grad):
+            if need and arrays[i] is None:
+                raise RuntimeError(_ONCE.format(name=node.name(), what=f"did not save input {i}"))
+        return _twin_derivative(node, [_saved_tensor(node, array) for array in arrays], grad)
     hidden = [name for name, value in vars(node).items() if is_float_array(value)]
     if hidden:
         raise RuntimeError(_ONCE.format(name=node.name(), what=f"keeps {hidden[0]!r}"))
@@ -358,15 +362,6 @@ def _twin_derivative(node: Function, inputs: list[Tensor], grad_output: Tensor) 
         wanted = [x for x, need in zip(views, needs, strict=True) if need]
         found = iter(grad(y, wanted, grad_output, create_graph=True, materialize_grads=True))
     return tuple(next(found) if need else None for need in needs)
-
-
-def _saved_input(node: Function, i: int) -> np.ndarray | None:
-    for array in node.saved:
-        if id(array) == node.ids[i]:
-            return array
-    if not node.needs_input_grad[i]:
-        return None
-    raise RuntimeError(_ONCE.format(name=node.name(), what=f"did not save its input {i}"))
 
 
 def _saved_tensor(node: Function, array: Any) -> Any:
