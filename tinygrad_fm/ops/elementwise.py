@@ -182,39 +182,55 @@ class Clone(Function):
         return grad
 
 
-class Exp(Function):
-    """y = eˣ;  ∂L/∂x = g·y. Saves y."""
+class SavesInput(Function):
+    """y = f(x), whose derivative is written in terms of x."""
+
+    function: Any
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = np.asarray(np.exp(x))
+        self.save_for_backward(x)
+        return self.function(x)
+
+
+class SavesOutput(Function):
+    """y = f(x), whose derivative is written in terms of y."""
+
+    function: Any
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(self.function(x))
         self.save_for_backward(y)
         return y
+
+
+# What is infinite or NaN says so by its value: no warning beside it.
+silent = np.errstate(divide="ignore", invalid="ignore")
+
+
+class Exp(SavesOutput):
+    """y = eˣ;  ∂L/∂x = g·y. Saves y."""
+
+    function = np.exp
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
         return grad * y
 
 
-class Expm1(Function):
+class Expm1(SavesOutput):
     """y = eˣ - 1, exact for small x;  ∂L/∂x = g·(y + 1). Saves y."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        y = np.asarray(np.expm1(x))
-        self.save_for_backward(y)
-        return y
+    function = np.expm1
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
         return grad * (y + 1)
 
 
-class Log1p(Function):
+class Log1p(SavesInput):
     """y = ln(1 + x), exact for small x;  ∂L/∂x = g/(1 + x). Saves x."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log1p(x)
+    function = staticmethod(silent(np.log1p))
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
@@ -222,24 +238,20 @@ class Log1p(Function):
             return grad / (1 + x)
 
 
-class Sin(Function):
+class Sin(SavesInput):
     """y = sin x;  ∂L/∂x = g·cos x. Saves x."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x)
-        return np.sin(x)
+    function = np.sin
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
         return grad * np.cos(x)
 
 
-class Cos(Function):
+class Cos(SavesInput):
     """y = cos x;  ∂L/∂x = -g·sin x. Saves x."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x)
-        return np.cos(x)
+    function = np.cos
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
@@ -253,12 +265,10 @@ def erf(x: np.ndarray) -> np.ndarray:
     return special.erf(x)
 
 
-class Erf(Function):
+class Erf(SavesInput):
     """y = erf x = 2/√π ∫₀ˣ e^(-t²) dt;  ∂L/∂x = g·2/√π·e^(-x²). Saves x."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x)
-        return erf(x)
+    function = staticmethod(erf)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
@@ -282,13 +292,10 @@ class Maximum(Function):
         )
 
 
-class Log(Function):
+class Log(SavesInput):
     """y = ln x;  ∂L/∂x = g/x. Saves x. As in PyTorch ln 0 = -∞ and ln of a negative is NaN."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(x)
+    function = staticmethod(silent(np.log))
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
@@ -296,14 +303,10 @@ class Log(Function):
             return grad / x
 
 
-class Sqrt(Function):
+class Sqrt(SavesOutput):
     """y = √x;  ∂L/∂x = g/(2y). Saves y. Infinite slope at 0, as in PyTorch."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):
-            y = np.asarray(np.sqrt(x))
-        self.save_for_backward(y)
-        return y
+    function = staticmethod(silent(np.sqrt))
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
@@ -311,12 +314,10 @@ class Sqrt(Function):
             return grad / (2 * y)
 
 
-class Abs(Function):
+class Abs(SavesInput):
     """y = |x|;  ∂L/∂x = g·sign x, 0 at the kink and for NaN. Saves x."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x)
-        return np.abs(x)
+    function = np.abs
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (x,) = self.saved
@@ -327,12 +328,8 @@ class Clamp(Function):
     """y = min(max(x, low), high);  ∂L/∂x = g where low ≤ x ≤ high, else 0. Saves that mask."""
 
     def forward(self, x: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
-        inside = np.ones(x.shape, bool)
-        if low is not None:
-            inside &= x >= low
-        if high is not None:
-            inside &= x <= high
-        self.save_for_backward(inside)
+        above = x >= (-np.inf if low is None else low)
+        self.save_for_backward(above & (x <= (np.inf if high is None else high)))
         return np.clip(x, low, high)
 
     def backward(self, grad: np.ndarray) -> Gradients:
@@ -340,13 +337,10 @@ class Clamp(Function):
         return select(grad, inside)
 
 
-class Tanh(Function):
+class Tanh(SavesOutput):
     """y = tanh x;  ∂L/∂x = g·(1 - y²). Saves y."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        y = np.asarray(np.tanh(x))
-        self.save_for_backward(y)
-        return y
+    function = np.tanh
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
@@ -359,13 +353,10 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
         return np.reciprocal(1 + np.exp(-x))
 
 
-class Sigmoid(Function):
+class Sigmoid(SavesOutput):
     """y = 1/(1 + e⁻ˣ);  ∂L/∂x = g·y·(1 - y). Saves y."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        y = np.asarray(sigmoid(x))
-        self.save_for_backward(y)
-        return y
+    function = staticmethod(sigmoid)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         (y,) = self.saved
