@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,29 +20,19 @@ class NLLLoss(Function):
     """
 
     def forward(
-        self,
-        x: np.ndarray,
-        target: np.ndarray,
-        *weight: np.ndarray,
-        ignore_index: int,
-        label_smoothing: float,
-        reduction: str,
+        self, x: np.ndarray, target: np.ndarray, *weight: np.ndarray, reduction: str, **options: Any
     ) -> np.ndarray:
         last = x if x.ndim == 2 else np.moveaxis(x, 1, -1)  # (N, C, d…) -> (N, d…, C)
         log_p = self.log_probabilities(last)
-        q, total = target_weights(target, log_p, weight, ignore_index, label_smoothing)
+        q, total = target_weights(target, log_p, *weight, **options)
         self.save_for_backward(x, target, *weight, q, log_p)
         self.reduction, self.total = reduction, total
         losses = -np.einsum("...c, ...c -> ...", q, log_p)
         if not np.isfinite(losses).all():
             with np.errstate(invalid="ignore"):  # 0·ln 0 = 0
                 losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
-        if reduction == "none":
-            return losses
-        if reduction == "sum":
-            return losses.sum()
         with np.errstate(divide="ignore", invalid="ignore"):  # the mean over no target is NaN
-            return np.divide(losses.sum(), total)
+            return reduced(losses, reduction, total)
 
     def backward(self, grad: np.ndarray) -> Gradients:
         *_, q, log_p = self.saved
@@ -56,13 +45,10 @@ class NLLLoss(Function):
     def twin(cls, x: Any, target: Any, *weight: Any, reduction: str, **options: Any) -> Any:
         """The sum by its definition, q being constant."""
         log_p = cls.log_probabilities(np.moveaxis(x, 1, -1))
-        constants = [np.asarray(w) for w in weight]
-        like = np.asarray(log_p.detach())
-        q, total = target_weights(np.asarray(target), like, constants, **options)
+        constants = [np.asarray(array) for array in (target, log_p.detach(), *weight)]
+        q, total = target_weights(*constants, **options)
         losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
-        if reduction == "none":
-            return losses
-        return losses.sum() / (total or 1.0) if reduction == "mean" else losses.sum()
+        return reduced(losses, reduction, total or 1.0)
 
     @staticmethod
     def log_probabilities(x: Any) -> Any:
@@ -84,10 +70,17 @@ class CrossEntropy(NLLLoss):
         return np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q
 
 
+def reduced(losses: Any, reduction: str, total: float) -> Any:
+    """The losses ("none"), their sum ("sum"), or that divided by `total` ("mean")."""
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else np.divide(losses.sum(), total)
+
+
 def target_weights(
     target: np.ndarray,
     like: np.ndarray,
-    weight: Sequence[np.ndarray],
+    *weight: np.ndarray,
     ignore_index: int,
     label_smoothing: float,
 ) -> tuple[np.ndarray, float]:
@@ -117,18 +110,18 @@ class BCELoss(Function):
     Limits as in PyTorch, so that x of exactly 0 or 1 stays finite.
     """
 
-    def forward(self, x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x, target)
+    def forward(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x, t)
         log_x, log_rest = self.logarithms(x)
-        return -(target * log_x + (1 - target) * log_rest)
+        return -(t * log_x + (1 - t) * log_rest)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        x, target = self.saved
-        need_x, need_target = self.needs_input_grad
-        log_x, log_rest = self.logarithms(x) if need_target else (0, 0)
+        x, t = self.saved
+        need_x, need_t = self.needs_input_grad
+        log_x, log_rest = self.logarithms(x) if need_t else (0, 0)
         return (
-            grad * (x - target) / np.maximum(x * (1 - x), 1e-12) if need_x else None,
-            grad * (log_rest - log_x) if need_target else None,
+            grad * (x - t) / np.maximum(x * (1 - x), 1e-12) if need_x else None,
+            grad * (log_rest - log_x) if need_t else None,
         )
 
     @staticmethod
@@ -143,18 +136,16 @@ class BCEWithLogits(Function):
     ∂l/∂x = (1 - t) - (1 + (w - 1)·t)·σ(-x);  ∂l/∂t = -x + (w - 1)·ln(1 + e⁻ˣ). Saves x, t, w.
     """
 
-    def forward(self, x: np.ndarray, target: np.ndarray, positive: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x, target, positive)
-        return (1 - target) * x + (1 + (positive - 1) * target) * log1p_exp(-x)
+    def forward(self, x: np.ndarray, t: np.ndarray, w: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x, t, w)
+        return (1 - t) * x + (1 + (w - 1) * t) * log1p_exp(-x)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        x, target, positive = self.saved
-        need_x, need_target, _ = self.needs_input_grad
+        x, t, w = self.saved
+        need_x, need_t, _ = self.needs_input_grad
         return (
-            grad * ((1 - target) - (1 + (positive - 1) * target) * Sigmoid.of(-x))
-            if need_x
-            else None,
-            grad * ((positive - 1) * log1p_exp(-x) - x) if need_target else None,
+            grad * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)) if need_x else None,
+            grad * ((w - 1) * log1p_exp(-x) - x) if need_t else None,
             None,
         )
 
@@ -188,18 +179,16 @@ class SmoothL1(Function):
 class KLDiv(Function):
     """l = t·(ln t - x), 0 where t = 0;  ∂l/∂x = -t,  ∂l/∂t = ln t + 1 - x. Saves x and t."""
 
-    def forward(self, x: np.ndarray, target: np.ndarray) -> np.ndarray:
-        self.save_for_backward(x, target)
-        return target * (self.log_or_zero(target) - x)
+    def forward(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        self.save_for_backward(x, t)
+        return t * (self.log_or_zero(t) - x)
 
     def backward(self, grad: np.ndarray) -> Gradients:
-        x, target = self.saved
-        need_x, need_target = self.needs_input_grad
+        x, t = self.saved
+        need_x, need_t = self.needs_input_grad
         return (
-            unbroadcast(-grad * target, x.shape) if need_x else None,
-            unbroadcast(grad * (self.log_or_zero(target) + 1 - x), target.shape)
-            if need_target
-            else None,
+            unbroadcast(-grad * t, x.shape) if need_x else None,
+            unbroadcast(grad * (self.log_or_zero(t) + 1 - x), t.shape) if need_t else None,
         )
 
     @staticmethod
