@@ -56,54 +56,55 @@ def transform_input(x: np.ndarray, v: np.ndarray, take: Take) -> None:
     padded[0] = padded[h + 1 :] = 0
     padded[:, 0] = padded[:, w + 1 :] = 0
     rows = take((4, th, 2 * tw + 2, n, c), x.dtype)
-    d0, d1, d2, d3 = padded[:-2:2], padded[1:-1:2], padded[2::2], padded[3::2]
-    np.subtract(d0, d2, out=rows[0])
-    np.add(d1, d2, out=rows[1])
-    np.subtract(d2, d1, out=rows[2])
-    np.subtract(d3, d1, out=rows[3])
-    d0, d1, d2, d3 = rows[:, :, :-2:2], rows[:, :, 1:-1:2], rows[:, :, 2::2], rows[:, :, 3::2]
-    np.subtract(d0, d2, out=v[:, 0])
-    np.add(d1, d2, out=v[:, 1])
-    np.subtract(d2, d1, out=v[:, 2])
-    np.subtract(d3, d1, out=v[:, 3])
+    _filter(padded, rows)
+    _filter(rows.transpose(2, 0, 1, 3, 4), v.transpose(1, 3, 0, 2, 4, 5))
+
+
+def _filter(d: np.ndarray, v: np.ndarray) -> None:
+    """v = Bᵀ d along d's first axis: v (4, tiles, …)."""
+    d0, d1, d2, d3 = d[:-2:2], d[1:-1:2], d[2::2], d[3::2]
+    np.subtract(d0, d2, out=v[0])
+    np.add(d1, d2, out=v[1])
+    np.subtract(d2, d1, out=v[2])
+    np.subtract(d3, d1, out=v[3])
 
 
 def transform_input_transposed(dv: np.ndarray, dx: np.ndarray, take: Take) -> None:
-    """∂L/∂d = B ∂L/∂V Bᵀ, overlaps added up: dv (4, 4, TH, TW, n, C) -> dx (2TH, 2TW, n, C).
+    """∂L/∂d = B ∂L/∂V Bᵀ, overlaps added up: dv (4, 4, TH, TW, n, C) -> dx (2TH, 2TW, n, C)."""
+    _, _, th, tw, n, c = dv.shape
+    rows, sums = take((4, 2 * th, tw, n, c), dv.dtype), take((4, th, tw, n, c), dv.dtype)
+    _filter_transposed(dv.swapaxes(1, 2), rows.swapaxes(0, 1), sums.swapaxes(0, 1))
+    sums = take((2 * th, tw, n, c), dv.dtype)
+    _filter_transposed(rows.swapaxes(1, 2), dx.swapaxes(0, 1), sums.swapaxes(0, 1))
+
+
+def _filter_transposed(dv: np.ndarray, dd: np.ndarray, sums: np.ndarray) -> None:
+    """The adjoint of `_filter` along the first axis of dv's four arrays, into dd's.
 
     Rows 1 and 2 of a tile are its own; row 0 is the row before, and row 3 the row behind, which
     belong to the neighbours.
     """
-    _, _, th, tw, n, c = dv.shape
-    rows = take((4, 2 * th, tw, n, c), dv.dtype)
-    sums = take((4, th, tw, n, c), dv.dtype)
     np.subtract(dv[1], dv[2], out=sums)
-    np.subtract(sums, dv[3], out=rows[:, 0::2])
-    rows[:, 2::2] += dv[3][:, :-1]
+    np.subtract(sums, dv[3], out=dd[0::2])
+    dd[2::2] += dv[3][:-1]
     np.add(dv[1], dv[2], out=sums)
-    np.subtract(sums, dv[0], out=rows[:, 1::2])
-    rows[:, 1:-1:2] += dv[0][:, 1:]
-    sums = take((2 * th, tw, n, c), dv.dtype)
-    np.subtract(rows[1], rows[2], out=sums)
-    np.subtract(sums, rows[3], out=dx[:, 0::2])
-    dx[:, 2::2] += rows[3][:, :-1]
-    np.add(rows[1], rows[2], out=sums)
-    np.subtract(sums, rows[0], out=dx[:, 1::2])
-    dx[:, 1:-1:2] += rows[0][:, 1:]
+    np.subtract(sums, dv[0], out=dd[1::2])
+    dd[1:-1:2] += dv[0][1:]
 
 
 def transform_output(m: np.ndarray, y: np.ndarray, take: Take) -> None:
     """Y = Aᵀ M A: m (4, 4, …) -> y (2, 2, …)."""
-    sums = take(m.shape[1:], m.dtype)
     rows = take((2, *m.shape[1:]), m.dtype)
-    np.add(m[1], m[2], out=sums)
-    np.add(m[0], sums, out=rows[0])
-    np.subtract(m[1], m[2], out=sums)
-    np.add(sums, m[3], out=rows[1])
-    np.add(rows[:, 1], rows[:, 2], out=y[:, 0])
-    y[:, 0] += rows[:, 0]
-    np.subtract(rows[:, 1], rows[:, 2], out=y[:, 1])
-    y[:, 1] += rows[:, 3]
+    _combine(m, rows)
+    _combine(rows.swapaxes(0, 1), y.swapaxes(0, 1))
+
+
+def _combine(m: np.ndarray, y: np.ndarray) -> None:
+    """y = Aᵀ m along the first axis."""
+    np.add(m[1], m[2], out=y[0])
+    y[0] += m[0]
+    np.subtract(m[1], m[2], out=y[1])
+    y[1] += m[3]
 
 
 def transform_output_transposed(dm: np.ndarray) -> None:
