@@ -15,6 +15,7 @@ there is. Each is an operation, and their derivatives are the other two, to any 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,7 +141,7 @@ def conv_of_size(x: Any, weight: Any, geometry: Geometry, size: tuple[int, ...])
     return y if y.shape[2:] == size else y[:, :, : size[0], : size[1]]
 
 
-def bias_gradient(grad: np.ndarray, needed: list[bool]) -> tuple[np.ndarray | None, ...]:
+def bias_gradient(grad: np.ndarray, needed: Sequence[bool]) -> tuple[np.ndarray | None, ...]:
     """∂L/∂b = Σ g for the one bias there is, if it is needed; nothing where there is none."""
     return tuple(grad.sum(axis=(0, 2, 3)) if need else None for need in needed)
 
@@ -182,7 +183,7 @@ def spread(
     block: no loop over positions, no scattered `np.add.at`.
     """
     n, c, h, w = x_shape
-    (ph, pw), groups = geometry.padding, geometry.groups
+    (sh, sw), (ph, pw), (dh, dw), groups = geometry
     (kh, kw), (oh, ow) = weight.shape[2:], grad.shape[2:]
     matrices = as_matrices(weight, groups).transpose(0, 2, 1)
     dx = empty((n, h, w, c), grad.dtype)
@@ -195,22 +196,14 @@ def spread(
         padded = take((count, h + 2 * ph, w + 2 * pw, groups, c // groups), grad.dtype)
         padded[...] = 0
         for k, j in np.ndindex(kh, kw):
-            block = tap_block(padded, k, j, geometry, (oh, ow))
+            top, left = k * dh, j * dw  # where the tap of the first position lies
+            block = padded[:, top : top + sh * oh : sh, left : left + sw * ow : sw]
             source = taps[:, :, :, :, k, j].transpose(1, 2, 3, 0, 4)
             block += source[:, : block.shape[1], : block.shape[2]]
         dx[s] = padded[:, ph : ph + h, pw : pw + w].reshape(count, h, w, c)
 
     for_chunks(body, patch_chunks(n, oh, ow, c, kh, kw))
     return dx.transpose(0, 3, 1, 2)
-
-
-def tap_block(
-    padded: np.ndarray, k: int, j: int, geometry: Geometry, size: tuple[int, int]
-) -> np.ndarray:
-    """Where tap (k, j) of every output position reads: a strided view of a padded image."""
-    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
-    top, left = k * dh, j * dw
-    return padded[:, top : top + sh * size[0] : sh, left : left + sw * size[1] : sw]
 
 
 def correlate_weight(
@@ -248,31 +241,23 @@ def im2col(
 
     The result is taken from a `Workspace`.
     """
-    (ph, pw), groups = geometry.padding, geometry.groups
+    (sh, sw), (ph, pw), (dh, dw), groups = geometry
     n, c, h, w = x.shape
     image = take((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
     image[:, :ph] = image[:, ph + h :] = 0
     image[:, :, :pw] = image[:, :, pw + w :] = 0
     image[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)
-    view = windows(image, kernel, geometry, size)
+    of_n, of_h, of_w, of_c = image.strides
+    view = as_strided(  # every position of the kernel: (n, OH, OW, KH, KW, C)
+        image,
+        (n, *size, *kernel, c),
+        (of_n, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c),
+        writeable=False,
+    )
     patches = take((groups, n, *size, *kernel, c // groups), x.dtype)
     for g, part in enumerate(np.split(view, groups, axis=-1)):
         patches[g] = part
     return patches.reshape(groups, n * math.prod(size), math.prod(kernel) * (c // groups))
-
-
-def windows(
-    image: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...]
-) -> np.ndarray:
-    """Every position of a kernel as a view: (n, H, W, C) -> (n, OH, OW, KH, KW, C)."""
-    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
-    of_n, of_h, of_w, of_c = image.strides
-    return as_strided(
-        image,
-        (len(image), *size, *kernel, image.shape[-1]),
-        (of_n, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c),
-        writeable=False,
-    )
 
 
 def by_group(y: np.ndarray, groups: int) -> np.ndarray:
@@ -298,9 +283,8 @@ def conv2d_reference(
     """Convolution by its definition: slow, and easy to believe."""
     (sh, sw), (ph, pw), (dh, dw), groups = geometry
     o, c, kh, kw = weight.shape
+    oh, ow = geometry.output_size(x.shape[2:], (kh, kw))
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-    oh = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
-    ow = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
     y = np.zeros((len(x), o, oh, ow), dtype=x.dtype)
     for out, i, j in np.ndindex(o, oh, ow):
         first = out // (o // groups) * c  # the group's first input channel

@@ -9,6 +9,8 @@ the image; gradients there must be zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -138,6 +140,24 @@ def convolution(x: np.ndarray, weight: np.ndarray, need_x: bool) -> Winograd3x3 
     return Patches3x3(x, weight) if few else Winograd3x3(x, weight)
 
 
+Fill = Callable[[int, slice, np.ndarray, Take], None]
+
+
+def backward_in_chunks(
+    conv: Winograd3x3 | Patches3x3, chunks: list[slice], fill: Fill
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """∂L/∂x (None by patches) and ∂L/∂w; fill(i, chunks[i], dy, take) is to write ∂L/∂y."""
+    conv.start_backward(len(chunks))
+
+    def body(i: int, s: slice, take: Take) -> None:
+        whole, dy = conv.gradient(s.stop - s.start, take)
+        fill(i, s, dy, take)
+        conv.backward(i, s, whole, take)
+
+    for_chunks(body, chunks)
+    return conv.finish()
+
+
 class Conv3x3(Conv2d):
     """`Conv2d` for kernel 3×3, stride 1, padding 1, dilation 1 and one group.
 
@@ -169,26 +189,16 @@ class Conv3x3(Conv2d):
     def backward(self, grad: np.ndarray) -> Gradients:
         if not isinstance(grad, np.ndarray):
             return super().backward(grad)
-        conv, chunks = self.conv, chunks_of(len(grad))
         hwnc = as_hwnc(grad)
-        conv.start_backward(len(chunks))
 
-        def body(i: int, s: slice, take: Take) -> None:
-            whole, dy = conv.gradient(s.stop - s.start, take)
+        def fill(i: int, s: slice, dy: np.ndarray, take: Take) -> None:
             for r, c in np.ndindex(2, 2):
                 part = hwnc[r::2, c::2, s]
                 dy[r, c, part.shape[0] :] = dy[r, c, :, part.shape[1] :] = 0
                 dy[r, c, : part.shape[0], : part.shape[1]] = part
-            conv.backward(i, s, whole, take)
 
-        for_chunks(body, chunks)
-        dx, dweight = conv.finish()
-        need_x, need_weight, *need_bias = self.needs_input_grad
-        return (
-            dx if need_x else None,
-            dweight if need_weight else None,
-            *bias_gradient(grad, need_bias),
-        )
+        grads = backward_in_chunks(self.conv, chunks_of(len(grad)), fill)
+        return *self.wanted(*grads), *bias_gradient(grad, self.needs_input_grad[2:])
 
     def release(self) -> None:
         super().release()

@@ -21,7 +21,7 @@ from tinygrad_fm.ops.conv import PLAIN, Conv2d, correlate
 from tinygrad_fm.ops.elementwise import ReLU
 from tinygrad_fm.ops.fast.channels import channel_sums
 from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
-from tinygrad_fm.ops.fast.conv3x3 import convolution
+from tinygrad_fm.ops.fast.conv3x3 import backward_in_chunks, convolution
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
@@ -36,9 +36,7 @@ class _Block(Function):
     def prepare(self, x: np.ndarray, weight: np.ndarray) -> None:
         self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
         self.chunks = chunks_of(len(x))
-        self.image = x.shape[2:]
         self.size = (x.shape[2] // 2, x.shape[3] // 2)  # after pooling
-        self.odd = bool(x.shape[2] % 2 or x.shape[3] % 2)
         shape = (*self.size, len(x), len(weight))  # (TH, TW, N, O)
         if self.recording:
             self.left, self.top = empty((2, *shape), bool), empty(shape, bool)
@@ -60,14 +58,18 @@ class _Block(Function):
         x·1 and x - x are exact of finite numbers. (An infinite gradient makes NaN of its window
         here; in the convolutions behind, it would do so anyway.)
         """
-        if self.odd:
-            dy[...] = 0
-            dy = dy[:, :, : self.size[0], : self.size[1]]
+        h, w = self.size
+        dy[:, :, h:] = dy[:, :, :, w:] = 0
+        dy = dy[:, :, :h, :w]
         rows = take(dy.shape[1:], dy.dtype)
         np.multiply(grad, self.top[:, :, s], out=rows[0])
         np.subtract(grad, rows[0], out=rows[1])
         np.multiply(rows, self.left[:, :, :, s], out=dy[:, 0])
         np.subtract(rows, dy[:, 0], out=dy[:, 1])
+
+    def clear_overhang(self, y: np.ndarray) -> None:
+        """Zero what lies beyond an image of odd height or width."""
+        y[1, :, self.size[0] :] = y[:, 1, :, self.size[1] :] = 0
 
     def release(self) -> None:
         super().release()
@@ -121,20 +123,17 @@ class ConvReLUPool(_Block):
         hwnc = as_hwnc(grad)
         ones = np.ones(self.size[0] * self.size[1] * len(grad), grad.dtype)
         dbias = empty((len(self.chunks), grad.shape[1]), grad.dtype)
-        self.conv.start_backward(len(self.chunks))
 
-        def body(i: int, s: slice, take: Take) -> None:
+        def fill(i: int, s: slice, dy: np.ndarray, take: Take) -> None:
             part = hwnc[:, :, s]
             dpooled = take(part.shape, grad.dtype)
             select(part, self.out[:, :, s] > 0, dpooled)
             flat = dpooled.reshape(-1, grad.shape[1])
             np.dot(ones[: len(flat)], flat, out=dbias[i])
-            whole, dy = self.conv.gradient(part.shape[2], take)
             self.unpool(dpooled, s, dy, take)
-            self.conv.backward(i, s, whole, take)
 
-        for_chunks(body, self.chunks)
-        return self.wanted(*self.conv.finish(), dbias.sum(axis=0))
+        grads = backward_in_chunks(self.conv, self.chunks, fill)
+        return self.wanted(*grads, dbias.sum(axis=0))
 
 
 class ConvNormReLUPool(_Block):
@@ -178,7 +177,7 @@ class ConvNormReLUPool(_Block):
 
         def convolve(i: int, s: slice, take: Take) -> None:
             self.conv.forward(i, s, self.planes[i], take)
-            self.clear_overhang(self.planes[i], self.image)
+            self.clear_overhang(self.planes[i])
             self.pool(self.planes[i], s, self.pooled[i], take)
             add_up(i)
 
@@ -188,7 +187,7 @@ class ConvNormReLUPool(_Block):
 
         def shift(i: int) -> None:
             self.planes[i], self.pooled[i] = self.planes[i] - origin, self.pooled[i] - origin
-            self.clear_overhang(self.planes[i], self.image)
+            self.clear_overhang(self.planes[i])
             add_up(i)
 
         for_chunks(convolve, self.chunks)
@@ -235,22 +234,18 @@ class ConvNormReLUPool(_Block):
         scale = gamma * self.sign * self.inverse_std
         slope = -scale * self.inverse_std * dgamma / self.count
         offset = -scale * dbeta / self.count - slope * self.mean
-        self.conv.start_backward(len(self.chunks))
 
-        def convolve(i: int, s: slice, take: Take) -> None:
+        def fill(i: int, s: slice, dy: np.ndarray, take: Take) -> None:
             planes, n = self.planes[i], s.stop - s.start
-            whole, dy = self.conv.gradient(n, take)
             dense = take(planes.shape, planes.dtype)
             np.multiply(dpooled[i], wide(scale.astype(dtype), n), out=dpooled[i])
             self.unpool(dpooled[i], s, dy, take)
             np.multiply(planes, wide(slope.astype(dense.dtype), n), out=dense)
             dense += wide(offset.astype(dense.dtype), n)
             dy += dense
-            self.clear_overhang(dy, self.image)
-            self.conv.backward(i, s, whole, take)
+            self.clear_overhang(dy)
 
-        for_chunks(convolve, self.chunks)
-        dx, dweight = self.conv.finish()
+        dx, dweight = backward_in_chunks(self.conv, self.chunks, fill)
         dweight *= self.sign[:, None, None, None]
         grads = (dx, dweight, (dgamma * self.sign).astype(dtype), dbeta.astype(dtype))
         return self.wanted(*grads, np.zeros(o, dtype))
@@ -262,14 +257,6 @@ class ConvNormReLUPool(_Block):
         """The layers one after another."""
         z = Conv2d.of(x, weight, *parameters[:bias], geometry=PLAIN)
         return relu_pool(BatchNorm.twin(z, gamma, beta, affine=True, training=True, **how))
-
-    @staticmethod
-    def clear_overhang(y: np.ndarray, size: tuple[int, ...]) -> None:
-        """Zero what lies beyond an image of odd height or width."""
-        if size[0] % 2:
-            y[1, :, -1] = 0
-        if size[1] % 2:
-            y[:, 1, :, -1] = 0
 
 
 def relu_pool(z: Any) -> Any:
