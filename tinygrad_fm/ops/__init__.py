@@ -58,33 +58,24 @@ from tinygrad_fm.ops.reduce import CumSum, Extremum, LogSumExp, Mean, Prod, Std,
 from tinygrad_fm.ops.shape import Cat, Expand, Index, Overwrite, Pad, Permute, Reshape, Scatter
 from tinygrad_fm.ops.softmax import LogSoftmax, Softmax
 
-OPERATIONS: tuple[type[Function], ...] = (
+__all__ = [  # noqa: RUF022 — by family
+    "OPERATIONS", "Function", "FloorDiv",  # (which has none)
     # elementwise
-    Add, Sub, Mul, Div, Remainder, Pow, Neg, Exp, Expm1, Log, Log1p, Sqrt, Abs, Maximum, Clamp,
-    Where, Cast, Clone, Sin, Cos, Tanh, Erf,
-    Sigmoid, ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU, Softplus,
+    "Add", "Sub", "Mul", "Div", "Remainder", "Pow", "Neg", "Exp", "Expm1", "Log", "Log1p", "Sqrt",
+    "Abs", "Maximum", "Clamp", "Where", "Cast", "Clone", "Sin", "Cos", "Tanh", "Erf",
+    "Sigmoid", "ReLU", "LeakyReLU", "ELU", "GELU", "GELUTanh", "SiLU", "Softplus",
     # reductions
-    Sum, Mean, Var, Std, Prod, Extremum, LogSumExp, CumSum, Softmax, LogSoftmax,
+    "Sum", "Mean", "Var", "Std", "Prod", "Extremum", "LogSumExp", "CumSum", "Softmax", "LogSoftmax",
     # shape
-    Reshape, Permute, Expand, Cat, Pad, Index, Scatter, Overwrite,
+    "Reshape", "Permute", "Expand", "Cat", "Pad", "Index", "Scatter", "Overwrite",
     # products
-    Matmul, Linear, Einsum,
+    "Matmul", "Linear", "Einsum",
     # layers
-    Conv2d, ConvTranspose2d, Conv2dWeight, MaxPool2d, MaxUnpool2d, Winners, AveragePool2d,
-    AverageUnpool2d, BatchNorm, LayerNorm, Dropout,
-    Conv3x3, ConvReLUPool, ConvNormReLUPool,
+    "Conv2d", "ConvTranspose2d", "Conv2dWeight", "MaxPool2d", "MaxUnpool2d", "Winners",
+    "AveragePool2d", "AverageUnpool2d", "BatchNorm", "LayerNorm", "Dropout",
+    "Conv3x3", "ConvReLUPool", "ConvNormReLUPool",
     # losses
-    NLLLoss, CrossEntropy, BCELoss, BCEWithLogits, SmoothL1, KLDiv,
-)  # fmt: skip
-
-__all__ = [
-    "ELU", "GELU", "OPERATIONS", "Abs", "Add", "AveragePool2d", "AverageUnpool2d", "BCELoss",
-    "BCEWithLogits", "BatchNorm", "Cast", "Cat", "Clamp", "Clone", "Conv2d", "Conv2dWeight",
-    "Conv3x3", "ConvNormReLUPool", "ConvReLUPool", "ConvTranspose2d", "Cos", "CrossEntropy",
-    "CumSum", "Div", "Dropout", "Einsum", "Erf", "Exp", "Expand", "Expm1", "Extremum",
-    "FloorDiv", "Function", "GELUTanh", "Index", "KLDiv", "LayerNorm", "LeakyReLU", "Linear",
-    "Log", "Log1p", "LogSoftmax", "LogSumExp", "Matmul", "MaxPool2d", "MaxUnpool2d",
-    "Maximum", "Mean", "Mul", "NLLLoss", "Neg", "Overwrite", "Pad", "Permute", "Pow", "Prod",
-    "ReLU", "Remainder", "Reshape", "Scatter", "SiLU", "Sigmoid", "Sin", "SmoothL1",
-    "Softmax", "Softplus", "Sqrt", "Std", "Sub", "Sum", "Tanh", "Var", "Where", "Winners",
+    "NLLLoss", "CrossEntropy", "BCELoss", "BCEWithLogits", "SmoothL1", "KLDiv",
 ]  # fmt: skip
+# Everything that has a derivative: all but the first three names.
+OPERATIONS: tuple[type[Function], ...] = tuple(globals()[name] for name in __all__[3:])

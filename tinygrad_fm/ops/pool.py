@@ -259,13 +259,11 @@ def max_pool2d_reference(x: np.ndarray, window: Window) -> np.ndarray:
 
 def avg_pool2d_reference(x: np.ndarray, window: Window, count_include_pad: bool) -> np.ndarray:
     """Average pooling by its definition."""
-    return _pool_reference(
-        x,
-        window,
-        lambda patch, area: (
-            patch.sum(axis=(2, 3)) / (area if count_include_pad else patch[0, 0].size)
-        ),
-    )
+
+    def mean(patch: np.ndarray, area: int) -> np.ndarray:
+        return patch.sum(axis=(2, 3)) / (area if count_include_pad else patch[0, 0].size)
+
+    return _pool_reference(x, window, mean)
 
 
 def _pool_reference(x: np.ndarray, window: Window, fold) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -273,10 +271,9 @@ def _pool_reference(x: np.ndarray, window: Window, fold) -> np.ndarray:  # type:
     h, w = x.shape[2:]
     y = np.empty((*x.shape[:2], *window.output_size(h, w)), dtype=x.dtype)
     for i, j in np.ndindex(*y.shape[2:]):
-        rows = [r for r in range(i * sh - ph, i * sh - ph + dh * kh, dh) if 0 <= r < h]
-        columns = [c for c in range(j * sw - pw, j * sw - pw + dw * kw, dw) if 0 <= c < w]
-        padded_rows = min(i * sh - ph + kh, h + ph) - (i * sh - ph)
-        padded_columns = min(j * sw - pw + kw, w + pw) - (j * sw - pw)
-        patch = x[:, :, rows][:, :, :, columns]
-        y[:, :, i, j] = fold(patch, padded_rows * padded_columns)
+        top, left = i * sh - ph, j * sw - pw
+        rows = [r for r in range(top, top + dh * kh, dh) if 0 <= r < h]
+        columns = [c for c in range(left, left + dw * kw, dw) if 0 <= c < w]
+        area = min(kh, h + ph - top) * min(kw, w + pw - left)  # with what lies in the padding
+        y[:, :, i, j] = fold(x[:, :, rows][:, :, :, columns], area)
     return y

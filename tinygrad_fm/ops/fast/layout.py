@@ -19,30 +19,24 @@ from tinygrad_fm.ops.fast.parallel import parallel_for
 
 def as_hwnc(x: np.ndarray) -> np.ndarray:
     """(N, C, H, W) of any layout -> (H, W, N, C) contiguous: a view where it already is."""
-    view = x.transpose(2, 3, 0, 1)
-    if view.flags.c_contiguous:
-        return view
-    result = empty(view.shape, x.dtype)
-    copy(x, result.transpose(2, 3, 0, 1))
-    return result
+    return contiguous(x.transpose(2, 3, 0, 1), images=2)
 
 
-def contiguous(x: np.ndarray) -> np.ndarray:
-    """x with its elements in row-major order: itself where they are, else a copy."""
+def contiguous(x: np.ndarray, images: int = 0) -> np.ndarray:
+    """x with its elements in row-major order: itself where they are, else a copy.
+
+    It is copied in chunks of images, along their axis, on all threads.
+    """
     if x.flags.c_contiguous:
         return x
     result = empty(x.shape, x.dtype)
-    copy(x, result)
-    return result
-
-
-def copy(images: np.ndarray, target: np.ndarray) -> None:
-    """target = images, in chunks of images on all threads."""
+    source, target = x.swapaxes(0, images), result.swapaxes(0, images)
 
     def body(i: int, s: slice, take: Take) -> None:
-        target[s] = images[s]
+        target[s] = source[s]
 
-    for_chunks(body, chunks_of(len(images)))
+    for_chunks(body, chunks_of(len(source)))
+    return result
 
 
 def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:

@@ -23,13 +23,8 @@ Getter = Callable[[], int]
 Setter = Callable[[int], Any]
 
 
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_threads = _available_cores()
+_affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+_threads = len(_affinity) or os.cpu_count() or 1
 
 
 def get_num_threads() -> int:
