@@ -47,13 +47,7 @@ from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.loss import BCELoss, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss, SmoothL1
 from tinygrad_fm.ops.matmul import Linear, Matmul
 from tinygrad_fm.ops.norm import BatchNorm, LayerNorm
-from tinygrad_fm.ops.pool import (
-    AveragePool2d,
-    AverageUnpool2d,
-    MaxPool2d,
-    MaxUnpool2d,
-    Winners,
-)
+from tinygrad_fm.ops.pool import AveragePool2d, AverageUnpool2d, MaxPool2d, MaxUnpool2d, Winners
 from tinygrad_fm.ops.reduce import CumSum, Extremum, LogSumExp, Mean, Prod, Std, Sum, Var
 from tinygrad_fm.ops.shape import Cat, Expand, Index, Overwrite, Pad, Permute, Reshape, Scatter
 from tinygrad_fm.ops.softmax import LogSoftmax, Softmax

@@ -70,11 +70,9 @@ class Conv2d(Function):
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
         how = {"geometry": self.geometry}
-        return (
-            ConvTranspose2d.of(grad, weight, **how, output_size=self.size) if need_x else None,
-            Conv2dWeight.of(x, grad, **how, kernel=self.kernel) if need_weight else None,
-            *bias_gradient(grad, need_bias),
-        )
+        dx = ConvTranspose2d.of(grad, weight, **how, output_size=self.size) if need_x else None
+        dweight = Conv2dWeight.of(x, grad, **how, kernel=self.kernel) if need_weight else None
+        return dx, dweight, *bias_gradient(grad, need_bias)
 
 
 class ConvTranspose2d(Function):
@@ -104,11 +102,9 @@ class ConvTranspose2d(Function):
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
         how = {"geometry": self.geometry}
-        return (
-            conv_of_size(grad, weight, self.geometry, self.size) if need_x else None,
-            Conv2dWeight.of(grad, x, **how, kernel=self.kernel) if need_weight else None,
-            *bias_gradient(grad, need_bias),
-        )
+        dx = conv_of_size(grad, weight, self.geometry, self.size) if need_x else None
+        dweight = Conv2dWeight.of(grad, x, **how, kernel=self.kernel) if need_weight else None
+        return dx, dweight, *bias_gradient(grad, need_bias)
 
 
 class Conv2dWeight(Function):
@@ -129,10 +125,9 @@ class Conv2dWeight(Function):
         x, grad = self.saved
         need_x, need_grad = self.needs_input_grad
         how, sizes = {"geometry": self.geometry}, self.sizes
-        return (
-            ConvTranspose2d.of(grad, upstream, **how, output_size=sizes[0]) if need_x else None,
-            conv_of_size(x, upstream, self.geometry, sizes[1]) if need_grad else None,
-        )
+        dx = ConvTranspose2d.of(grad, upstream, **how, output_size=sizes[0]) if need_x else None
+        dgrad = conv_of_size(x, upstream, self.geometry, sizes[1]) if need_grad else None
+        return dx, dgrad
 
 
 def conv_of_size(x: Any, weight: Any, geometry: Geometry, size: tuple[int, ...]) -> Any:

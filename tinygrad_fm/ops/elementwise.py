@@ -23,10 +23,9 @@ class Add(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         need_a, need_b = self.needs_input_grad
-        return (
-            unbroadcast(grad, self.a_shape) if need_a else None,
-            unbroadcast(grad, self.b_shape) if need_b else None,
-        )
+        da = unbroadcast(grad, self.a_shape) if need_a else None
+        db = unbroadcast(grad, self.b_shape) if need_b else None
+        return da, db
 
 
 class Sub(Function):
@@ -38,10 +37,9 @@ class Sub(Function):
 
     def backward(self, grad: np.ndarray) -> Gradients:
         need_a, need_b = self.needs_input_grad
-        return (
-            unbroadcast(grad, self.a_shape) if need_a else None,
-            unbroadcast(-grad, self.b_shape) if need_b else None,
-        )
+        da = unbroadcast(grad, self.a_shape) if need_a else None
+        db = unbroadcast(-grad, self.b_shape) if need_b else None
+        return da, db
 
 
 class Mul(Function):
@@ -55,10 +53,9 @@ class Mul(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
-        return (
-            unbroadcast(grad * b, self.a_shape) if need_a else None,
-            unbroadcast(grad * a, self.b_shape) if need_b else None,
-        )
+        da = unbroadcast(grad * b, self.a_shape) if need_a else None
+        db = unbroadcast(grad * a, self.b_shape) if need_b else None
+        return da, db
 
 
 class Div(Function):
@@ -75,10 +72,9 @@ class Div(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
-        return (
-            unbroadcast(grad / b, self.a_shape) if need_a else None,
-            unbroadcast(-grad * (a / b) / b, b.shape) if need_b else None,
-        )
+        da = unbroadcast(grad / b, self.a_shape) if need_a else None
+        db = unbroadcast(-grad * (a / b) / b, b.shape) if need_b else None
+        return da, db
 
 
 class Pow(Function):
@@ -95,15 +91,15 @@ class Pow(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b, y = self.saved
         need_a, need_b = self.needs_input_grad
-        grad_a = grad_b = None
+        da = db = None
         with np.errstate(divide="ignore", invalid="ignore"):
             if need_a:
                 slope = np.where(b == 0, 0, b * np.power(a, b - 1))
-                grad_a = unbroadcast(grad * slope, a.shape)
+                da = unbroadcast(grad * slope, a.shape)
             if need_b:
                 slope = np.where((a == 0) & (b >= 0), 0, y * np.log(a))
-                grad_b = unbroadcast(grad * slope, b.shape)
-        return grad_a, grad_b
+                db = unbroadcast(grad * slope, b.shape)
+        return da, db
 
 
 def refusing_zero(ufunc: np.ufunc) -> Callable[..., np.ndarray]:
@@ -142,13 +138,13 @@ class Remainder(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
-        grad_b = None
+        db = None
         if need_b:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 recorded = not isinstance(b, np.ndarray)  # then ⌊a/b⌋ is a constant
                 whole = np.floor(a / b) if recorded else np.floor_divide(a, b)
-                grad_b = unbroadcast(-grad * whole, b.shape)
-        return unbroadcast(grad, a.shape) if need_a else None, grad_b
+                db = unbroadcast(-grad * whole, b.shape)
+        return unbroadcast(grad, a.shape) if need_a else None, db
 
 
 class Neg(Function):
@@ -286,10 +282,9 @@ class Maximum(Function):
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
         halved = np.where(a == b, 0.5 * grad, grad)
-        return (
-            unbroadcast(np.where(a < b, 0, halved), a.shape) if need_a else None,
-            unbroadcast(np.where(b < a, 0, halved), b.shape) if need_b else None,
-        )
+        da = unbroadcast(np.where(a < b, 0, halved), a.shape) if need_a else None
+        db = unbroadcast(np.where(b < a, 0, halved), b.shape) if need_b else None
+        return da, db
 
 
 class Log(SavesInput):
@@ -495,8 +490,6 @@ class Where(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         condition = np.broadcast_to(self.saved[0], grad.shape)
         _, need_a, need_b = self.needs_input_grad
-        return (
-            None,
-            unbroadcast(select(grad, condition), self.a_shape) if need_a else None,
-            unbroadcast(select(grad, ~condition), self.b_shape) if need_b else None,
-        )
+        da = unbroadcast(select(grad, condition), self.a_shape) if need_a else None
+        db = unbroadcast(select(grad, ~condition), self.b_shape) if need_b else None
+        return None, da, db

@@ -119,10 +119,9 @@ class BCELoss(Function):
         x, t = self.saved
         need_x, need_t = self.needs_input_grad
         log_x, log_rest = self.logarithms(x) if need_t else (0, 0)
-        return (
-            grad * (x - t) / np.maximum(x * (1 - x), 1e-12) if need_x else None,
-            grad * (log_rest - log_x) if need_t else None,
-        )
+        dx = grad * (x - t) / np.maximum(x * (1 - x), 1e-12) if need_x else None
+        dt = grad * (log_rest - log_x) if need_t else None
+        return dx, dt
 
     @staticmethod
     def logarithms(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,11 +142,9 @@ class BCEWithLogits(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         x, t, w = self.saved
         need_x, need_t, _ = self.needs_input_grad
-        return (
-            grad * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)) if need_x else None,
-            grad * ((w - 1) * log1p_exp(-x) - x) if need_t else None,
-            None,
-        )
+        dx = grad * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)) if need_x else None
+        dt = grad * ((w - 1) * log1p_exp(-x) - x) if need_t else None
+        return dx, dt, None
 
 
 def log1p_exp(x: np.ndarray) -> np.ndarray:
@@ -186,10 +183,9 @@ class KLDiv(Function):
     def backward(self, grad: np.ndarray) -> Gradients:
         x, t = self.saved
         need_x, need_t = self.needs_input_grad
-        return (
-            unbroadcast(-grad * t, x.shape) if need_x else None,
-            unbroadcast(grad * (self.log_or_zero(t) + 1 - x), t.shape) if need_t else None,
-        )
+        dx = unbroadcast(-grad * t, x.shape) if need_x else None
+        dt = unbroadcast(grad * (self.log_or_zero(t) + 1 - x), t.shape) if need_t else None
+        return dx, dt
 
     @staticmethod
     def log_or_zero(t: np.ndarray) -> np.ndarray:

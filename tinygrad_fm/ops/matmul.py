@@ -30,16 +30,16 @@ class Matmul(Function):
             grad, b_shape = grad[..., None], (*b_shape, 1)
         if len(a_shape) == 1:
             grad, a_shape = grad[..., None, :], (1, *a_shape)
-        grad_a = grad_b = None
+        da = db = None
         if need_a:  # (…, n, m) @ (…, m, k) -> (…, n, k)
             columns = b if b.ndim > 1 else b[:, None]
             copies = product(grad, columns.swapaxes(-1, -2))
-            grad_a = unbroadcast(copies, a_shape).reshape(self.a_shape)
+            da = unbroadcast(copies, a_shape).reshape(self.a_shape)
         if need_b:  # (…, k, n) @ (…, n, m) -> (…, k, m)
             rows = a if a.ndim > 1 else a[None, :]
             copies = product(rows.swapaxes(-1, -2), grad)
-            grad_b = unbroadcast(copies, b_shape).reshape(self.b_shape)
-        return grad_a, grad_b
+            db = unbroadcast(copies, b_shape).reshape(self.b_shape)
+        return da, db
 
 
 class Linear(Function):

@@ -152,10 +152,9 @@ class Overwrite(Function):
         need_x, need_part, *_ = self.needs_input_grad
         how = {"view": self.view, "options": self.view_options}
         zeros = np.zeros(self.part_shape, grad.dtype)
-        return (
-            Overwrite.of(grad, zeros, *self.saved, **how) if need_x else None,
-            self.view.of(grad, *self.saved, **dict(self.view_options)) if need_part else None,
-        )
+        dx = Overwrite.of(grad, zeros, *self.saved, **how) if need_x else None
+        dpart = self.view.of(grad, *self.saved, **dict(self.view_options)) if need_part else None
+        return dx, dpart
 
 
 def filled(index: Static, arrays: Iterable[np.ndarray]) -> tuple:
