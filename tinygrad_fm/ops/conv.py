@@ -24,7 +24,7 @@ from numpy.lib.stride_tricks import as_strided
 from tinygrad_fm.ops.fast.chunks import Take, Workspace, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
-from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.function import Array, Function, Gradients
 
 Pair = tuple[int, int]
 
@@ -56,9 +56,7 @@ class Conv2d(Function):
     factor for the other's gradient.
     """
 
-    def forward(
-        self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray, geometry: Geometry
-    ) -> np.ndarray:
+    def forward(self, x: Array, weight: Array, *bias: Array, geometry: Geometry) -> Array:
         self.geometry, self.size, self.kernel = geometry, x.shape[2:], weight.shape[2:]
         self.save_factors(x, weight)
         y = correlate(x, weight, geometry, geometry.output_size(x.shape[2:], weight.shape[2:]))
@@ -66,7 +64,7 @@ class Conv2d(Function):
             y += bias[0][:, None, None]
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
         how = {"geometry": self.geometry}
@@ -83,13 +81,8 @@ class ConvTranspose2d(Function):
     """
 
     def forward(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        *bias: np.ndarray,
-        geometry: Geometry,
-        output_size: Pair,
-    ) -> np.ndarray:
+        self, x: Array, weight: Array, *bias: Array, geometry: Geometry, output_size: Pair
+    ) -> Array:
         self.geometry, self.size, self.kernel = geometry, x.shape[2:], weight.shape[2:]
         self.save_factors(x, weight)
         channels = weight.shape[1] * geometry.groups
@@ -98,7 +91,7 @@ class ConvTranspose2d(Function):
             y += bias[0][:, None, None]
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
         how = {"geometry": self.geometry}
@@ -113,15 +106,13 @@ class Conv2dWeight(Function):
     Shapes: x (N, C, H, W), g (N, O, OH, OW) → (O, C/groups, KH, KW).
     """
 
-    def forward(
-        self, x: np.ndarray, grad: np.ndarray, geometry: Geometry, kernel: Pair
-    ) -> np.ndarray:
+    def forward(self, x: Array, grad: Array, geometry: Geometry, kernel: Pair) -> Array:
         self.geometry, self.sizes = geometry, (x.shape[2:], grad.shape[2:])
         self.save_factors(x, grad)
         shape = (grad.shape[1], x.shape[1] // geometry.groups, *kernel)
         return correlate_weight(x, grad, shape, geometry)
 
-    def backward(self, upstream: np.ndarray) -> Gradients:
+    def backward(self, upstream: Array) -> Gradients:
         x, grad = self.saved
         need_x, need_grad = self.needs_input_grad
         how, sizes = {"geometry": self.geometry}, self.sizes
@@ -136,7 +127,7 @@ def conv_of_size(x: Any, weight: Any, geometry: Geometry, size: tuple[int, ...])
     return y if y.shape[2:] == size else y[:, :, : size[0], : size[1]]
 
 
-def bias_gradient(grad: np.ndarray, needed: Sequence[bool]) -> tuple[np.ndarray | None, ...]:
+def bias_gradient(grad: Array, needed: Sequence[bool]) -> tuple[Array | None, ...]:
     """∂L/∂b = Σ g for the one bias there is, if it is needed; nothing where there is none."""
     return tuple(grad.sum(axis=(0, 2, 3)) if need else None for need in needed)
 
@@ -152,9 +143,7 @@ def patch_chunks(n: int, *patches: int) -> list[slice]:
     return chunks_of(n, max(1, PATCH_NUMBERS // max(math.prod(patches), 1)))
 
 
-def correlate(
-    x: np.ndarray, weight: np.ndarray, geometry: Geometry, size: tuple[int, ...]
-) -> np.ndarray:
+def correlate(x: Array, weight: Array, geometry: Geometry, size: tuple[int, ...]) -> Array:
     """Σ over patches of x times weight: (N, C, H, W), (O, C/G, KH, KW) -> (N, O, *size)."""
     groups, (o, c, kh, kw) = geometry.groups, weight.shape
     matrices = as_matrices(weight, groups)
@@ -169,9 +158,7 @@ def correlate(
     return y.reshape(len(x), *size, o).transpose(0, 3, 1, 2)
 
 
-def spread(
-    grad: np.ndarray, weight: np.ndarray, x_shape: tuple[int, ...], geometry: Geometry
-) -> np.ndarray:
+def spread(grad: Array, weight: Array, x_shape: tuple[int, ...], geometry: Geometry) -> Array:
     """The adjoint of `correlate` in x: (N, O, OH, OW), (O, C/G, KH, KW) -> x_shape.
 
     Each gradient is multiplied by the kernel, and each of the KH·KW taps is added as one strided
@@ -202,8 +189,8 @@ def spread(
 
 
 def correlate_weight(
-    x: np.ndarray, grad: np.ndarray, weight_shape: tuple[int, ...], geometry: Geometry
-) -> np.ndarray:
+    x: Array, grad: Array, weight_shape: tuple[int, ...], geometry: Geometry
+) -> Array:
     """The adjoint of `correlate` in the weight: patches of x times gradients, summed.
 
     A fixed number of threads' worth of partial sums, each over neighbouring chunks, are added up
@@ -230,8 +217,8 @@ def correlate_weight(
 
 
 def im2col(
-    x: np.ndarray, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...], take: Take
-) -> np.ndarray:
+    x: Array, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...], take: Take
+) -> Array:
     """All patches as rows: (n, C, H, W) -> (G, n·OH·OW, KH·KW·C/G), with (OH, OW) = size.
 
     The result is taken from a `Workspace`.
@@ -255,14 +242,14 @@ def im2col(
     return patches.reshape(groups, n * math.prod(size), math.prod(kernel) * (c // groups))
 
 
-def by_group(y: np.ndarray, groups: int) -> np.ndarray:
+def by_group(y: Array, groups: int) -> Array:
     """(n, O, OH, OW) -> (G, n·OH·OW, O/G)."""
     n, o, oh, ow = y.shape
     rows = y.transpose(0, 2, 3, 1).reshape(n * oh * ow, groups, o // groups)
     return rows.transpose(1, 0, 2)
 
 
-def as_matrices(weight: np.ndarray, groups: int) -> np.ndarray:
+def as_matrices(weight: Array, groups: int) -> Array:
     """(O, C/G, KH, KW) -> (G, KH·KW·C/G, O/G)."""
     o, c, kh, kw = weight.shape
     split = weight.reshape(groups, o // groups, c, kh, kw)
@@ -272,9 +259,7 @@ def as_matrices(weight: np.ndarray, groups: int) -> np.ndarray:
 # ------------------------------------------------------------------------------ readable twins
 
 
-def conv2d_reference(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, geometry: Geometry
-) -> np.ndarray:
+def conv2d_reference(x: Array, weight: Array, bias: Array | None, geometry: Geometry) -> Array:
     """Convolution by its definition: slow, and easy to believe."""
     (sh, sw), (ph, pw), (dh, dw), groups = geometry
     o, c, kh, kw = weight.shape
@@ -291,8 +276,8 @@ def conv2d_reference(
 
 
 def conv_transpose2d_reference(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, geometry: Geometry, size: Pair
-) -> np.ndarray:
+    x: Array, weight: Array, bias: Array | None, geometry: Geometry, size: Pair
+) -> Array:
     """Transposed convolution by its definition: each input pixel stamps its kernel."""
     (sh, sw), (ph, pw), (dh, dw), groups = geometry
     c, o, kh, kw = weight.shape

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.fast.memory import empty_like
-from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.function import Array, Function, Gradients
 
 
 class Dropout(Function):
     """y = x·m/(1 - p), m = 0 with probability p, else 1;  ∂L/∂x = g·m/(1 - p). Saves m."""
 
-    def forward(self, x: np.ndarray, mask: np.ndarray, p: float) -> np.ndarray:
+    def forward(self, x: Array, mask: Array, p: float) -> Array:
         self.p = p
         self.save_for_backward(mask)
         y = empty_like(x)
@@ -19,11 +19,11 @@ class Dropout(Function):
         y *= 0.0 if p == 1 else 1 / (1 - p)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return Dropout.of(grad, *self.saved, p=self.p)
 
 
-def keep_mask(x: np.ndarray, p: float, generator: np.random.Generator) -> np.ndarray:
+def keep_mask(x: Array, p: float, generator: np.random.Generator) -> Array:
     """Booleans in x's shape and memory layout, each False with probability p.
 
     A random byte is enough where p is a multiple of 1/256 (.25, .5); any other p is compared with

@@ -6,7 +6,7 @@ import string
 
 import numpy as np
 
-from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
 
 
 class Einsum(Function):
@@ -18,7 +18,7 @@ class Einsum(Function):
     and an identity matrix ties the two.
     """
 
-    def forward(self, *arrays: np.ndarray, equation: str) -> np.ndarray:
+    def forward(self, *arrays: Array, equation: str) -> Array:
         self.inputs, self.output = explicit(equation, [array.ndim for array in arrays])
         for letters, array in zip(self.inputs, arrays, strict=True):
             if len(set(zip(letters, array.shape, strict=True))) > len(set(letters)):
@@ -30,13 +30,13 @@ class Einsum(Function):
             arrays = (arrays[0].astype(np.int64),)  # as `sum` does
         return np.einsum(spelled, *arrays, optimize=len(arrays) > 1)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return tuple(
             self.gradient_of(i, grad) if needed else None
             for i, needed in enumerate(self.needs_input_grad)
         )
 
-    def gradient_of(self, which: int, grad: np.ndarray) -> np.ndarray:
+    def gradient_of(self, which: int, grad: Array) -> Array:
         target, shape = self.inputs[which], self.saved[which].shape
         letters = [self.output, *(s for i, s in enumerate(self.inputs) if i != which)]
         factors = [grad, *(a for i, a in enumerate(self.saved) if i != which)]

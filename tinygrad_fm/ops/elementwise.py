@@ -11,17 +11,17 @@ import numpy as np
 from tinygrad_fm.ops.fast.chunks import NUMBERS
 from tinygrad_fm.ops.fast.layout import elementwise
 from tinygrad_fm.ops.fast.memory import empty_like
-from tinygrad_fm.ops.function import Function, Gradients, select, unbroadcast
+from tinygrad_fm.ops.function import Array, Function, Gradients, select, unbroadcast
 
 
 class Add(Function):
     """y = a + b;  ∂L/∂a = g,  ∂L/∂b = g."""
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
         return np.add(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         need_a, need_b = self.needs_input_grad
         da = unbroadcast(grad, self.a_shape) if need_a else None
         db = unbroadcast(grad, self.b_shape) if need_b else None
@@ -31,11 +31,11 @@ class Add(Function):
 class Sub(Function):
     """y = a - b;  ∂L/∂a = g,  ∂L/∂b = -g."""
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
         return np.subtract(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         need_a, need_b = self.needs_input_grad
         da = unbroadcast(grad, self.a_shape) if need_a else None
         db = unbroadcast(-grad, self.b_shape) if need_b else None
@@ -45,12 +45,12 @@ class Sub(Function):
 class Mul(Function):
     """y = a·b;  ∂L/∂a = g·b,  ∂L/∂b = g·a. Saves a for b's gradient, and b for a's."""
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
         self.save_factors(a, b)
         return np.multiply(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
         da = unbroadcast(grad * b, self.a_shape) if need_a else None
@@ -64,12 +64,12 @@ class Div(Function):
     Saves b, and a for b's gradient.
     """
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         self.a_shape = a.shape
         self.save_for_backward(a if self.needs_input_grad[1:] == (True,) else None, b)
         return np.divide(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
         da = unbroadcast(grad / b, self.a_shape) if need_a else None
@@ -83,12 +83,12 @@ class Pow(Function):
     As in PyTorch, ∂L/∂a is 0 where b = 0 and ∂L/∂b is 0 where a = 0 and b ≥ 0.
     """
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         y = np.asarray(np.power(a, b))
         self.save_for_backward(a, b, y)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         a, b, y = self.saved
         need_a, need_b = self.needs_input_grad
         da = db = None
@@ -102,10 +102,10 @@ class Pow(Function):
         return da, db
 
 
-def refusing_zero(ufunc: np.ufunc) -> Callable[..., np.ndarray]:
+def refusing_zero(ufunc: np.ufunc) -> Callable[..., Array]:
     """`ufunc` for a whole division: floats divide by 0 as in a/b, integers raise, as in PyTorch."""
 
-    def divide(a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+    def divide(a: Array, b: Array, **options: Any) -> Array:
         if np.result_type(a, b).kind in "iu" and np.size(a) and not np.all(b):
             raise RuntimeError("ZeroDivisionError: integers cannot be divided by 0")
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -121,21 +121,21 @@ floor_divide, remainder = refusing_zero(np.floor_divide), refusing_zero(np.remai
 class FloorDiv(Function):
     """y = ⌊a/b⌋, a step function: its derivative is refused. Integers may not be divided by 0."""
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         return floor_divide(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         raise RuntimeError("a // b has no derivative; use a / b, or (a // b).detach()")
 
 
 class Remainder(Function):
     """y = a - b·⌊a/b⌋;  ∂L/∂a = g,  ∂L/∂b = -g·⌊a/b⌋. Saves a and b."""
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         self.save_for_backward(a, b)
         return remainder(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
         db = None
@@ -150,31 +150,31 @@ class Remainder(Function):
 class Neg(Function):
     """y = -x;  ∂L/∂x = -g."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         return np.negative(x)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return -grad
 
 
 class Cast(Function):
     """y = x in another floating-point type;  ∂L/∂x = g in x's type."""
 
-    def forward(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def forward(self, x: Array, dtype: np.dtype) -> Array:
         self.dtype = x.dtype
         return x.astype(dtype)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return Cast.of(grad, dtype=self.dtype)
 
 
 class Clone(Function):
     """y = a copy of x;  ∂L/∂x = g."""
 
-    def forward(self, x: np.ndarray, order: Literal["K", "C"] = "K") -> np.ndarray:
+    def forward(self, x: Array, order: Literal["K", "C"] = "K") -> Array:
         return x.copy(order=order)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return grad
 
 
@@ -183,7 +183,7 @@ class SavesInput(Function):
 
     function: Any
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         self.save_for_backward(x)
         return self.function(x)
 
@@ -193,7 +193,7 @@ class SavesOutput(Function):
 
     function: Any
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         y = np.asarray(self.function(x))
         self.save_for_backward(y)
         return y
@@ -208,7 +208,7 @@ class Exp(SavesOutput):
 
     function = np.exp
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
         return grad * y
 
@@ -218,7 +218,7 @@ class Expm1(SavesOutput):
 
     function = np.expm1
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
         return grad * (y + 1)
 
@@ -228,7 +228,7 @@ class Log1p(SavesInput):
 
     function = staticmethod(silent(np.log1p))
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
             return grad / (1 + x)
@@ -239,7 +239,7 @@ class Sin(SavesInput):
 
     function = np.sin
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         return grad * np.cos(x)
 
@@ -249,12 +249,12 @@ class Cos(SavesInput):
 
     function = np.cos
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         return -grad * np.sin(x)
 
 
-def erf(x: np.ndarray) -> np.ndarray:
+def erf(x: Array) -> Array:
     """The error function, SciPy's: its import takes longer than that of all else here."""
     from scipy import special
 
@@ -266,7 +266,7 @@ class Erf(SavesInput):
 
     function = staticmethod(erf)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         return grad * np.exp(-x * x) * (2 / math.sqrt(math.pi))
 
@@ -274,11 +274,11 @@ class Erf(SavesInput):
 class Maximum(Function):
     """y = max(a, b);  g goes to the larger, half to each where they are equal. Saves a and b."""
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         self.save_for_backward(a, b)
         return np.maximum(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         a, b = self.saved
         need_a, need_b = self.needs_input_grad
         halved = np.where(a == b, 0.5 * grad, grad)
@@ -292,7 +292,7 @@ class Log(SavesInput):
 
     function = staticmethod(silent(np.log))
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
             return grad / x
@@ -303,7 +303,7 @@ class Sqrt(SavesOutput):
 
     function = staticmethod(silent(np.sqrt))
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
             return grad / (2 * y)
@@ -314,7 +314,7 @@ class Abs(SavesInput):
 
     function = np.abs
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         return grad * np.sign(np.where(x == x, x, 0))
 
@@ -322,12 +322,12 @@ class Abs(SavesInput):
 class Clamp(Function):
     """y = min(max(x, low), high);  ∂L/∂x = g where low ≤ x ≤ high, else 0. Saves that mask."""
 
-    def forward(self, x: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+    def forward(self, x: Array, low: float | None, high: float | None) -> Array:
         above = x >= (-np.inf if low is None else low)
         self.save_for_backward(above & (x <= (np.inf if high is None else high)))
         return np.clip(x, low, high)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (inside,) = self.saved
         return select(grad, inside)
 
@@ -337,12 +337,12 @@ class Tanh(SavesOutput):
 
     function = np.tanh
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
         return grad * (1 - y * y)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: Array) -> Array:
     """1/(1 + e⁻ˣ): exact for very negative x too, where e⁻ˣ overflows to ∞ and 1/∞ = 0."""
     with np.errstate(over="ignore"):
         return np.reciprocal(1 + np.exp(-x))
@@ -353,7 +353,7 @@ class Sigmoid(SavesOutput):
 
     function = staticmethod(sigmoid)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
         return grad * (y * (1 - y))
 
@@ -361,7 +361,7 @@ class Sigmoid(SavesOutput):
 class ReLU(Function):
     """y = max(x, 0);  ∂L/∂x = g where y > 0, else 0 (0 at the kink, as in PyTorch). Saves y."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         if x.size <= NUMBERS:
             y = np.asarray(np.maximum(x, 0))
         else:
@@ -371,11 +371,11 @@ class ReLU(Function):
         return y
 
     @staticmethod
-    def rectify(x: np.ndarray, y: np.ndarray) -> None:
+    def rectify(x: Array, y: Array) -> None:
         """Against an array of zeros NumPy's loop is vectorised; against the number 0 it is not."""
         np.maximum(x, np.zeros_like(x), out=y)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
         if not isinstance(y, np.ndarray) or y.size <= NUMBERS:
             return select(grad, y > 0)
@@ -387,13 +387,13 @@ class ReLU(Function):
 class LeakyReLU(Function):
     """y = x where x > 0, else slope·x;  ∂L/∂x = g or slope·g. Saves x > 0."""
 
-    def forward(self, x: np.ndarray, negative_slope: float) -> np.ndarray:
+    def forward(self, x: Array, negative_slope: float) -> Array:
         self.negative_slope = negative_slope
         positive = x > 0
         self.save_for_backward(positive)
         return np.where(positive, x, negative_slope * x)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (positive,) = self.saved
         return np.where(positive, grad, self.negative_slope * grad)
 
@@ -401,13 +401,13 @@ class LeakyReLU(Function):
 class ELU(Function):
     """y = x where x > 0, else α(eˣ - 1);  ∂L/∂x = g or g·αeˣ. Saves x and y."""
 
-    def forward(self, x: np.ndarray, alpha: float) -> np.ndarray:
+    def forward(self, x: Array, alpha: float) -> Array:
         self.alpha = alpha
         y = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
         self.save_for_backward(x, y)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, y = self.saved
         return np.where(x <= 0, grad * (y + self.alpha), grad)
 
@@ -415,17 +415,17 @@ class ELU(Function):
 class GELU(Function):
     """y = x·Φ(x), Φ the standard normal distribution;  ∂L/∂x = g·(Φ(x) + x·φ(x)). Saves x."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         self.save_for_backward(x)
         return x * self.normal_cdf(x)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         density = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
         return grad * (self.normal_cdf(x) + x * density)
 
     @staticmethod
-    def normal_cdf(x: np.ndarray) -> np.ndarray:
+    def normal_cdf(x: Array) -> Array:
         return 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
@@ -435,29 +435,29 @@ class GELUTanh(Function):
     ∂L/∂x = g·(½(1 + t) + x/2·(1 - t²)·u′) with t = tanh u.
     """
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         self.save_for_backward(x)
         return 0.5 * x * (1 + self.inner(x))
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         t = self.inner(x)
         slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
         return grad * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
     @staticmethod
-    def inner(x: np.ndarray) -> np.ndarray:
+    def inner(x: Array) -> Array:
         return np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
 
 
 class SiLU(Function):
     """y = x·σ(x), σ the sigmoid;  ∂L/∂x = g·σ(1 + x(1 - σ)). Saves x."""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array) -> Array:
         self.save_for_backward(x)
         return x * sigmoid(x)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         s = Sigmoid.of(x)
         return grad * (s * (1 + x * (1 - s)))
@@ -466,14 +466,14 @@ class SiLU(Function):
 class Softplus(Function):
     """y = ln(1 + e^βx)/β, and x itself where βx > threshold;  ∂L/∂x = g·σ(βx). Saves x."""
 
-    def forward(self, x: np.ndarray, beta: float, threshold: float) -> np.ndarray:
+    def forward(self, x: Array, beta: float, threshold: float) -> Array:
         self.beta, self.threshold = beta, threshold
         self.save_for_backward(x)
         scaled = beta * x
         curved = np.log1p(np.exp(np.minimum(scaled, threshold))) / beta
         return np.where(scaled > threshold, x, curved)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         scaled = self.beta * x
         return np.where(scaled > self.threshold, grad, grad * Sigmoid.of(scaled))
@@ -482,12 +482,12 @@ class Softplus(Function):
 class Where(Function):
     """y = a where condition, else b;  ∂L/∂a = g where condition, ∂L/∂b = g elsewhere."""
 
-    def forward(self, condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, condition: Array, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
         self.save_for_backward(condition)
         return np.where(condition, a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         condition = np.broadcast_to(self.saved[0], grad.shape)
         _, need_a, need_b = self.needs_input_grad
         da = unbroadcast(select(grad, condition), self.a_shape) if need_a else None

@@ -9,7 +9,8 @@ import numpy as np
 
 from tinygrad_fm.ops.readonly import ReadOnly
 
-Gradients = np.ndarray | tuple[np.ndarray | None, ...]
+Array = np.ndarray
+Gradients = Array | tuple[Array | None, ...]
 
 
 class Function:
@@ -48,11 +49,11 @@ class Function:
                 return x.apply_function(cls, *inputs, **options)
         return cls().forward(*inputs, **options)
 
-    def forward(self, *arrays: Any, **options: Any) -> np.ndarray:
+    def forward(self, *arrays: Any, **options: Any) -> Array:
         """y of the inputs' arrays, to be written by a subclass."""
         raise NotImplementedError
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         """∂L/∂xᵢ for each input from ∂L/∂y, to be written by a subclass."""
         raise NotImplementedError
 
@@ -61,20 +62,20 @@ class Function:
         """Whether any input wants a gradient, so that keeping arrays has a use."""
         return True in self.needs_input_grad
 
-    def save_for_backward(self, *arrays: np.ndarray | None) -> None:
+    def save_for_backward(self, *arrays: Array | None) -> None:
         """Keep arrays for `backward` in `self.saved`, read-only until they are released."""
         if True in self.needs_input_grad:
             self.saved = arrays
             self._lock = ReadOnly(arrays)
 
-    def save_factors(self, a: np.ndarray, b: np.ndarray) -> None:
+    def save_factors(self, a: Array, b: Array) -> None:
         """Keep a if b wants a gradient, and b if a does: all that a product needs."""
         needs = self.needs_input_grad
         if True in needs:
             self.saved = (a if needs[1] else None, b if needs[0] else None)
             self._lock = ReadOnly(self.saved)
 
-    def wanted(self, *grads: np.ndarray | None) -> tuple[np.ndarray | None, ...]:
+    def wanted(self, *grads: Array | None) -> tuple[Array | None, ...]:
         """One gradient for each input there is, None for a frozen one.
 
         For what comes out of one computation together; there may be more of `grads` than inputs.
@@ -93,7 +94,7 @@ class Function:
         return type(self).__name__
 
 
-def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
     """Sum a gradient over the axes along which an input of `shape` was broadcast.
 
     Broadcasting copies a value along an axis; the derivative of copying is summing.
@@ -105,7 +106,7 @@ def unbroadcast(grad: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return grad.sum(axis=(*range(leading), *copied)).reshape(shape)
 
 
-def select(grad: np.ndarray, keep: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def select(grad: Array, keep: Array, out: Array | None = None) -> Array:
     """`grad` where `keep`, else 0, even where `grad` is infinite: ∞·0 would be NaN.
 
     Both have one shape; a new result has the layout of `keep`. (The bits of a number AND all ones

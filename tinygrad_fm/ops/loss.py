@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.ops.elementwise import Sigmoid
-from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
 from tinygrad_fm.ops.softmax import LogSoftmax
 
 
@@ -20,8 +20,8 @@ class NLLLoss(Function):
     """
 
     def forward(
-        self, x: np.ndarray, target: np.ndarray, *weight: np.ndarray, reduction: str, **options: Any
-    ) -> np.ndarray:
+        self, x: Array, target: Array, *weight: Array, reduction: str, **options: Any
+    ) -> Array:
         last = x if x.ndim == 2 else np.moveaxis(x, 1, -1)  # (N, C, d…) -> (N, d…, C)
         log_p = self.log_probabilities(last)
         q, total = target_weights(target, log_p, *weight, **options)
@@ -34,7 +34,7 @@ class NLLLoss(Function):
         with np.errstate(divide="ignore", invalid="ignore"):  # the mean over no target is NaN
             return reduced(losses, reduction, total)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         *_, q, log_p = self.saved
         if self.reduction == "mean" and self.total != 0:  # of an undefined mean the slope is 0
             grad = np.divide(grad, self.total)
@@ -54,7 +54,7 @@ class NLLLoss(Function):
     def log_probabilities(x: Any) -> Any:
         return x
 
-    def slope(self, q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
+    def slope(self, q: Array, log_p: Array) -> Array:
         """∂l/∂x, classes last."""
         return -q
 
@@ -66,7 +66,7 @@ class CrossEntropy(NLLLoss):
     def log_probabilities(x: Any) -> Any:
         return LogSoftmax.of(x, axis=x.ndim - 1)
 
-    def slope(self, q: np.ndarray, log_p: np.ndarray) -> np.ndarray:
+    def slope(self, q: Array, log_p: Array) -> Array:
         return np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q
 
 
@@ -78,12 +78,8 @@ def reduced(losses: Any, reduction: str, total: float) -> Any:
 
 
 def target_weights(
-    target: np.ndarray,
-    like: np.ndarray,
-    *weight: np.ndarray,
-    ignore_index: int,
-    label_smoothing: float,
-) -> tuple[np.ndarray, float]:
+    target: Array, like: Array, *weight: Array, ignore_index: int, label_smoothing: float
+) -> tuple[Array, float]:
     """The target as weights over classes q (…, C), and what a mean divides by.
 
     q = (1 - ε)·w[t] at the target class t, plus ε/C·w[c] at every class c; 0 where ignored.
@@ -110,12 +106,12 @@ class BCELoss(Function):
     Limits as in PyTorch, so that x of exactly 0 or 1 stays finite.
     """
 
-    def forward(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array, t: Array) -> Array:
         self.save_for_backward(x, t)
         log_x, log_rest = self.logarithms(x)
         return -(t * log_x + (1 - t) * log_rest)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, t = self.saved
         need_x, need_t = self.needs_input_grad
         log_x, log_rest = self.logarithms(x) if need_t else (0, 0)
@@ -124,7 +120,7 @@ class BCELoss(Function):
         return dx, dt
 
     @staticmethod
-    def logarithms(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def logarithms(x: Array) -> tuple[Array, Array]:
         with np.errstate(divide="ignore"):
             return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
 
@@ -135,11 +131,11 @@ class BCEWithLogits(Function):
     ∂l/∂x = (1 - t) - (1 + (w - 1)·t)·σ(-x);  ∂l/∂t = -x + (w - 1)·ln(1 + e⁻ˣ). Saves x, t, w.
     """
 
-    def forward(self, x: np.ndarray, t: np.ndarray, w: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array, t: Array, w: Array) -> Array:
         self.save_for_backward(x, t, w)
         return (1 - t) * x + (1 + (w - 1) * t) * log1p_exp(-x)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, t, w = self.saved
         need_x, need_t, _ = self.needs_input_grad
         dx = grad * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)) if need_x else None
@@ -147,7 +143,7 @@ class BCEWithLogits(Function):
         return dx, dt, None
 
 
-def log1p_exp(x: np.ndarray) -> np.ndarray:
+def log1p_exp(x: Array) -> Array:
     """ln(1 + eˣ) without overflow: x itself is split off where it is positive."""
     positive = x > 0
     return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
@@ -156,7 +152,7 @@ def log1p_exp(x: np.ndarray) -> np.ndarray:
 class SmoothL1(Function):
     """l = d²/(2β) where |d| < β, else |d| - β/2;  ∂L/∂d = g·d/β or g·sign d. Saves d."""
 
-    def forward(self, difference: np.ndarray, beta: float) -> np.ndarray:
+    def forward(self, difference: Array, beta: float) -> Array:
         self.beta = beta
         self.save_for_backward(difference)
         size = np.abs(difference)
@@ -165,7 +161,7 @@ class SmoothL1(Function):
         square = 0.5 * difference * difference / beta
         return np.where(size < beta, square, size - 0.5 * beta)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (difference,) = self.saved
         slope = np.sign(difference)
         if self.beta > 0:
@@ -176,11 +172,11 @@ class SmoothL1(Function):
 class KLDiv(Function):
     """l = t·(ln t - x), 0 where t = 0;  ∂l/∂x = -t,  ∂l/∂t = ln t + 1 - x. Saves x and t."""
 
-    def forward(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array, t: Array) -> Array:
         self.save_for_backward(x, t)
         return t * (self.log_or_zero(t) - x)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, t = self.saved
         need_x, need_t = self.needs_input_grad
         dx = unbroadcast(-grad * t, x.shape) if need_x else None
@@ -188,5 +184,5 @@ class KLDiv(Function):
         return dx, dt
 
     @staticmethod
-    def log_or_zero(t: np.ndarray) -> np.ndarray:
+    def log_or_zero(t: Array) -> Array:
         return np.log(np.where(t == 0, 1, t))

@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_fm.ops.fast.chunks import chunks_of
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import one_blas_thread, parallel_for
-from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
 
 
 class Matmul(Function):
@@ -17,12 +17,12 @@ class Matmul(Function):
     Saves each factor for the other's gradient.
     """
 
-    def forward(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
         self.save_factors(a, b)
         return product(a, b)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         a, b = self.saved
         a_shape, b_shape = self.a_shape, self.b_shape
         need_a, need_b = self.needs_input_grad
@@ -48,14 +48,14 @@ class Linear(Function):
     Shapes: x (…, I), W (O, I), b (O) → y (…, O).
     """
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
         self.save_factors(x, weight)
         y = product(x.reshape(-1, x.shape[-1]), weight.T)  # (M, I) @ (I, O), M the leading axes
         if bias:
             y += bias[0]
         return y.reshape(*x.shape[:-1], len(weight))
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, weight = self.saved
         need_x, need_weight, *need_bias = self.needs_input_grad
         flat = grad.reshape(-1, grad.shape[-1])  # (M, O)
@@ -72,7 +72,7 @@ SERIAL = 1 << 18  # multiplications below which BLAS itself stays on one thread
 PARALLEL = 1 << 23  # multiplications above which waking another thread pays
 
 
-def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def product(a: Array, b: Array) -> Array:
     """a @ b, whose bits don't depend on the number of threads: large matrices in blocks of columns.
 
     Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads.

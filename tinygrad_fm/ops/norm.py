@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_fm.ops.fast.channels import as_rows, channel_sums, from_rows, scale_and_shift
 from tinygrad_fm.ops.fast.layout import elementwise
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.function import Array, Function, Gradients
 
 
 class BatchNorm(Function):
@@ -37,13 +37,13 @@ class BatchNorm(Function):
 
     def forward(
         self,
-        x: np.ndarray,
-        *parameters: np.ndarray,
+        x: Array,
+        *parameters: Array,
         affine: bool,
         training: bool,
         momentum: float,
         eps: float,
-    ) -> np.ndarray:
+    ) -> Array:
         rows = as_rows(x)
         scale_shift, running = parameters[: 2 * affine], parameters[2 * affine :]
         self.training, self.count = training, max(len(rows), 1)
@@ -68,7 +68,7 @@ class BatchNorm(Function):
         scale_and_shift(rows, scale, shift, y)
         return from_rows(y, x.shape)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         rows, weight, *_ = self.saved
         g = as_rows(grad)
         dbias = channel_sums(g)
@@ -102,30 +102,26 @@ class BatchNorm(Function):
         return x_hat * scale_shift[0] + scale_shift[1] if affine else x_hat
 
 
-def moments_of_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments_of_rows(rows: Array) -> tuple[Array, Array]:
     """Mean and (biased) variance of each channel of rows (M, C), in double precision."""
     return moments(np.array([channel_sums(rows), channel_sums(rows, rows)]), max(len(rows), 1))
 
 
-def moments(sums: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def moments(sums: Array, count: int) -> tuple[Array, Array]:
     """Mean and (biased) variance from Σ x and Σ x², (2, C), over `count` numbers."""
     with np.errstate(invalid="ignore"):
         mean, square = sums / count
         return mean, square - mean * mean
 
 
-def far_from_zero(mean: np.ndarray, variance: np.ndarray) -> bool:
+def far_from_zero(mean: Array, variance: Array) -> bool:
     """Whether E[x²] - μ² has lost more than a digit, or σ⁻² nears what is 0 in float32."""
     least = 0.05 * (mean * mean).real
     return not np.all((variance.real >= least) & (variance.real < 1e30))
 
 
 def move(
-    running: Sequence[np.ndarray],
-    mean: np.ndarray,
-    variance: np.ndarray,
-    count: int,
-    momentum: float,
+    running: Sequence[Array], mean: Array, variance: Array, count: int, momentum: float
 ) -> None:
     """running = (1 - momentum)·running + momentum·batch, in place, with the unbiased variance."""
     for estimate, batch in zip(running, (mean, variance * (count / (count - 1))), strict=True):
@@ -136,7 +132,7 @@ def move(
 class LayerNorm(Function):
     """Each example normalised over its last axes, as many as `dims`. Saves x, γ, β, x̂ and 1/σ."""
 
-    def forward(self, x: np.ndarray, *affine: np.ndarray, dims: int, eps: float) -> np.ndarray:
+    def forward(self, x: Array, *affine: Array, dims: int, eps: float) -> Array:
         self.axes = tuple(range(x.ndim - dims, x.ndim))
         self.count = max(math.prod(x.shape[x.ndim - dims :]), 1)
         centred = x - self.mean(x)
@@ -148,7 +144,7 @@ class LayerNorm(Function):
         self.save_for_backward(x, *affine, x_hat, inverse_std)
         return x_hat * affine[0] + affine[1] if affine else x_hat
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         _, *affine, x_hat, inverse_std = self.saved
         g = grad * affine[0] if affine else grad
         dx = (g - self.mean(g) - x_hat * self.mean(g * x_hat)) * inverse_std
@@ -157,7 +153,7 @@ class LayerNorm(Function):
         batch = tuple(range(grad.ndim - len(self.axes)))
         return self.wanted(dx, (grad * x_hat).sum(axis=batch), grad.sum(axis=batch))
 
-    def mean(self, x: np.ndarray) -> np.ndarray:
+    def mean(self, x: Array) -> Array:
         return x.sum(axis=self.axes, keepdims=True) / self.count
 
     @staticmethod
@@ -173,9 +169,7 @@ def normalised(x: Any, axes: tuple[int, ...], eps: float, affine: Sequence[Any])
     return x_hat * affine[0] + affine[1] if affine else x_hat
 
 
-def batch_norm_reference(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float
-) -> np.ndarray:
+def batch_norm_reference(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     """Batch normalisation in training, by its definition, channel by channel."""
     y = np.empty_like(x)
     for c in range(x.shape[1]):

@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_fm.ops.fast.chunks import IMAGES, Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty, empty_like
-from tinygrad_fm.ops.function import Function, Gradients, select
+from tinygrad_fm.ops.function import Array, Function, Gradients, select
 
 Pair = tuple[int, int]
 
@@ -43,7 +43,7 @@ class MaxPool2d(Function):
     Saves for each window which of its KH·KW taps won.
     """
 
-    def forward(self, x: np.ndarray, window: Window) -> np.ndarray:
+    def forward(self, x: Array, window: Window) -> Array:
         self.window, self.size = window, x.shape[2:]
         oh, ow = window.output_size(*x.shape[2:])
         lowest = -np.inf if x.dtype.kind in "fc" else np.iinfo(x.dtype).min
@@ -70,14 +70,14 @@ class MaxPool2d(Function):
         self.save_for_backward(winner)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return MaxUnpool2d.of(grad, *self.saved, window=self.window, size=self.size)
 
 
 class MaxUnpool2d(Function):
     """The adjoint of reading the winners: each number goes to its window's winning tap."""
 
-    def forward(self, x: np.ndarray, winner: np.ndarray, window: Window, size: Pair) -> np.ndarray:
+    def forward(self, x: Array, winner: Array, window: Window, size: Pair) -> Array:
         self.window = window
         self.save_for_backward(winner)
         order = np.argsort([-stride for stride in winner.strides], kind="stable")
@@ -95,14 +95,14 @@ class MaxUnpool2d(Function):
         top, left = window.padding
         return y[:, :, top : top + size[0], left : left + size[1]]
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return Winners.of(grad, *self.saved, window=self.window)
 
 
 class Winners(Function):
     """y = of each window of x the tap that once won;  g goes back there."""
 
-    def forward(self, x: np.ndarray, winner: np.ndarray, window: Window) -> np.ndarray:
+    def forward(self, x: Array, winner: Array, window: Window) -> Array:
         self.window, self.size = window, x.shape[2:]
         self.save_for_backward(winner)
         y = np.zeros(winner.shape, x.dtype)
@@ -110,11 +110,11 @@ class Winners(Function):
             y += select(view, winner == number)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return MaxUnpool2d.of(grad, *self.saved, window=self.window, size=self.size)
 
 
-def framed(x: np.ndarray, window: Window, value: float) -> np.ndarray:
+def framed(x: Array, window: Window, value: float) -> Array:
     """x in a frame of `value` that holds the padding and the last window."""
     shape = frame_of(x.shape, window)
     if shape == x.shape:
@@ -125,7 +125,7 @@ def framed(x: np.ndarray, window: Window, value: float) -> np.ndarray:
     return image
 
 
-def first_taps(window: Window, oh: int, ow: int) -> np.ndarray:
+def first_taps(window: Window, oh: int, ow: int) -> Array:
     """For each window (OH, OW) the number of its first tap that does not lie in the padding."""
     rows, columns = (
         np.maximum(-((np.arange(count) * s - p) // d), 0)
@@ -146,7 +146,7 @@ def frame_of(shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
     return n, c, *reach
 
 
-def taps(image: np.ndarray, window: Window, oh: int, ow: int) -> Iterator[np.ndarray]:
+def taps(image: Array, window: Window, oh: int, ow: int) -> Iterator[Array]:
     """For each place in a window, the view (N, C, OH, OW) of that place in all windows."""
     (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
     for k in range(kh):
@@ -167,13 +167,13 @@ class AveragePool2d(Function):
     quotient of integers is cut off, as PyTorch's.
     """
 
-    def forward(self, x: np.ndarray, **windows: Any) -> np.ndarray:
+    def forward(self, x: Array, **windows: Any) -> Array:
         self.windows, self.size = windows, x.shape[2:]
         rows, columns, areas = spans_of(x.shape[2:], **windows)
         y = window_sums(x, rows, columns)
         return np.divide(y, areas.astype(x.real.dtype), out=y, casting="unsafe")
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return AverageUnpool2d.of(grad, size=self.size, **self.windows)
 
 
@@ -184,20 +184,20 @@ class AverageUnpool2d(Function):
     neighbours, and this is a sum over spans as well.
     """
 
-    def forward(self, x: np.ndarray, size: Pair, **windows: Any) -> np.ndarray:
+    def forward(self, x: Array, size: Pair, **windows: Any) -> Array:
         self.windows = windows
         rows, columns, areas = spans_of(size, **windows)
         share = x / areas.astype(x.real.dtype)
         return window_sums(share, transposed(rows, size[0]), transposed(columns, size[1]))
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return AveragePool2d.of(grad, **self.windows)
 
 
 SERIAL = 1 << 18  # numbers below which one thread is enough
 
 
-def window_sums(x: np.ndarray, rows: Spans, columns: Spans) -> np.ndarray:
+def window_sums(x: Array, rows: Spans, columns: Spans) -> Array:
     """Σ over every window, first along its rows, then along its columns."""
     n, c = x.shape[:2]
     image, y = as_hwnc(x), empty((len(rows), len(columns), n, c), x.dtype)
@@ -226,7 +226,7 @@ def spans_of(
     window: Window | None = None,
     count_include_pad: bool = True,
     output_size: Pair = (0, 0),
-) -> tuple[Spans, Spans, np.ndarray]:
+) -> tuple[Spans, Spans, Array]:
     """Where the windows lie, as spans of rows and of columns, and what each divides by, (OH, OW).
 
     Without `window`: the i-th of OH windows reaches from ⌊i·H/OH⌋ to ⌈(i + 1)·H/OH⌉.
@@ -252,21 +252,21 @@ def spans_of(
 # ------------------------------------------------------------------------------ readable twins
 
 
-def max_pool2d_reference(x: np.ndarray, window: Window) -> np.ndarray:
+def max_pool2d_reference(x: Array, window: Window) -> Array:
     """Max pooling by its definition."""
     return _pool_reference(x, window, lambda patch, _: patch.max(axis=(2, 3)))
 
 
-def avg_pool2d_reference(x: np.ndarray, window: Window, count_include_pad: bool) -> np.ndarray:
+def avg_pool2d_reference(x: Array, window: Window, count_include_pad: bool) -> Array:
     """Average pooling by its definition."""
 
-    def mean(patch: np.ndarray, area: int) -> np.ndarray:
+    def mean(patch: Array, area: int) -> Array:
         return patch.sum(axis=(2, 3)) / (area if count_include_pad else patch[0, 0].size)
 
     return _pool_reference(x, window, mean)
 
 
-def _pool_reference(x: np.ndarray, window: Window, fold) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _pool_reference(x: Array, window: Window, fold) -> Array:  # type: ignore[no-untyped-def]
     (kh, kw), (sh, sw), (ph, pw), (dh, dw), _ = window
     h, w = x.shape[2:]
     y = np.empty((*x.shape[:2], *window.output_size(h, w)), dtype=x.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.ops.elementwise import Cast
-from tinygrad_fm.ops.function import Function, Gradients
+from tinygrad_fm.ops.function import Array, Function, Gradients
 
 Axes = tuple[int, ...]
 
@@ -21,12 +21,12 @@ Axes = tuple[int, ...]
 class Reduction(Function):
     """Remembers the input's shape, and stretches a reduced array back over it."""
 
-    def remember(self, x: np.ndarray, axes: Axes) -> None:
+    def remember(self, x: Array, axes: Axes) -> None:
         self.shape, self.axes = x.shape, axes
         self.kept_shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         self.count = math.prod(x.shape[i] for i in axes)
 
-    def stretch(self, reduced: np.ndarray) -> np.ndarray:
+    def stretch(self, reduced: Array) -> Array:
         """A read-only view of a reduced array in the input's shape."""
         return np.broadcast_to(reduced.reshape(self.kept_shape), self.shape)
 
@@ -34,23 +34,23 @@ class Reduction(Function):
 class Sum(Reduction):
     """y = Σ x;  ∂L/∂x = g, copied to every summand."""
 
-    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool) -> np.ndarray:
+    def forward(self, x: Array, axes: Axes, keepdim: bool) -> Array:
         self.remember(x, axes)
         return x.sum(axis=axes, keepdims=keepdim)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return self.stretch(grad)
 
 
 class Mean(Reduction):
     """y = Σ x / n;  ∂L/∂x = g/n."""
 
-    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool) -> np.ndarray:
+    def forward(self, x: Array, axes: Axes, keepdim: bool) -> Array:
         self.remember(x, axes)
         with np.errstate(divide="ignore", invalid="ignore"):  # the mean of nothing is NaN
             return np.divide(x.sum(axis=axes, keepdims=keepdim), self.count)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return self.stretch(grad / max(self.count, 1))
 
 
@@ -61,11 +61,11 @@ class Var(Reduction):
     gradient check.
     """
 
-    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
+    def forward(self, x: Array, axes: Axes, keepdim: bool, correction: float) -> Array:
         self.save_for_backward(x)
         return self.variance(x, axes, keepdim, correction).astype(x.dtype)
 
-    def variance(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
+    def variance(self, x: Array, axes: Axes, keepdim: bool, correction: float) -> Array:
         """In float64, where the square of 1e20 or 1e-30 fits."""
         self.remember(x, axes)
         self.freedom = max(self.count - correction, 0)
@@ -73,12 +73,12 @@ class Var(Reduction):
             centred = self.centred(x)
             return np.divide((centred * centred).sum(axis=axes, keepdims=keepdim), self.freedom)
 
-    def centred(self, x: np.ndarray) -> np.ndarray:
+    def centred(self, x: Array) -> Array:
         """x - μ in float64."""
         wide = Cast.of(x, dtype=np.promote_types(x.dtype, np.float64))
         return wide - wide.sum(axis=self.axes, keepdims=True) / self.count
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
             centred = Cast.of(self.centred(x), dtype=x.dtype)
@@ -91,13 +91,13 @@ class Std(Var):
     Saves x and y. The root is taken in float64.
     """
 
-    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool, correction: float) -> np.ndarray:
+    def forward(self, x: Array, axes: Axes, keepdim: bool, correction: float) -> Array:
         variance = self.variance(x, axes, keepdim, correction)
         y = np.asarray(np.sqrt(variance).astype(x.dtype))
         self.save_for_backward(x, y)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, y = self.saved
         with np.errstate(divide="ignore", invalid="ignore"):
             slope = np.where(y == 0, 0, grad / y / self.freedom)
@@ -110,12 +110,12 @@ class Prod(Reduction):
     The product of the others is (all before i)·(all after i), so that zeros need no special case.
     """
 
-    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool) -> np.ndarray:
+    def forward(self, x: Array, axes: Axes, keepdim: bool) -> Array:
         self.remember(x, axes)
         self.save_for_backward(x)
         return x.prod(axis=axes, keepdims=keepdim)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         (x,) = self.saved
         kept = [i for i in range(x.ndim) if i not in self.axes]
         order = (*kept, *self.axes)
@@ -138,13 +138,13 @@ class Prod(Reduction):
 class Extremum(Reduction):
     """y = max x or min x over `axes`;  g is shared out evenly among the elements equal to y."""
 
-    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool, largest: bool) -> np.ndarray:
+    def forward(self, x: Array, axes: Axes, keepdim: bool, largest: bool) -> Array:
         self.remember(x, axes)
         y = np.asarray((np.max if largest else np.min)(x, axis=axes, keepdims=keepdim))
         self.save_for_backward(x, y)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, y = self.saved
         winners = x == self.stretch(y)
         ties = winners.sum(axis=self.axes, keepdims=True, dtype=grad.dtype)
@@ -154,7 +154,7 @@ class Extremum(Reduction):
 class LogSumExp(Reduction):
     """y = m + ln Σ e^(x - m), m = max x;  ∂L/∂x = g·e^(x - y). Saves x and y."""
 
-    def forward(self, x: np.ndarray, axes: Axes, keepdim: bool) -> np.ndarray:
+    def forward(self, x: Array, axes: Axes, keepdim: bool) -> Array:
         self.remember(x, axes)
         highest = finite_max(x, axes)
         with np.errstate(divide="ignore"):
@@ -163,12 +163,12 @@ class LogSumExp(Reduction):
         self.save_for_backward(x, y)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         x, y = self.saved
         return self.stretch(grad) * np.exp(x - self.stretch(y))
 
 
-def finite_max(x: np.ndarray, axes: Axes) -> np.ndarray:
+def finite_max(x: Array, axes: Axes) -> Array:
     """max x along axes (kept), with 0 for ±∞ (of nothing, too), so that x - max x is no ∞ - ∞."""
     highest = x.max(axis=axes, keepdims=True, initial=-np.inf)
     return np.where(np.isfinite(highest), highest, 0)
@@ -177,11 +177,11 @@ def finite_max(x: np.ndarray, axes: Axes) -> np.ndarray:
 class CumSum(Function):
     """yᵢ = Σ_{j≤i} xⱼ;  ∂L/∂xᵢ = Σ_{j≥i} gⱼ."""
 
-    def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
+    def forward(self, x: Array, axis: int) -> Array:
         self.axis = axis
         return np.cumsum(x, axis=axis).reshape(x.shape)  # of a number NumPy makes a vector
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         if grad.ndim == 0:
             return grad
         return np.flip(np.cumsum(np.flip(grad, self.axis), axis=self.axis), self.axis)

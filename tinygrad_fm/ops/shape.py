@@ -9,53 +9,53 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.ops.fast.layout import contiguous
-from tinygrad_fm.ops.function import Function, Gradients, unbroadcast
+from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
 
 
 class Reshape(Function):
     """y = x in another shape (a view where the memory allows)."""
 
-    def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def forward(self, x: Array, shape: tuple[int, ...]) -> Array:
         self.shape = x.shape
         if x.ndim == 4 and [n for n in x.shape if n != 1] != [n for n in shape if n != 1]:
             x = contiguous(x)  # NumPy may have to copy, and would on one thread only
         return x.reshape(shape)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return grad.reshape(self.shape)
 
 
 class Permute(Function):
     """y = x with its axes in another order (a view)."""
 
-    def forward(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    def forward(self, x: Array, axes: tuple[int, ...]) -> Array:
         self.axes = axes
         return x.transpose(axes)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return Permute.of(grad, axes=tuple(np.argsort(self.axes).tolist()))
 
 
 class Expand(Function):
     """y = x repeated along axes of size 1 and new leading axes;  ∂L/∂x sums over the copies."""
 
-    def forward(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def forward(self, x: Array, shape: tuple[int, ...]) -> Array:
         self.shape = x.shape
         return np.broadcast_to(x, shape)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return unbroadcast(grad, self.shape)
 
 
 class Cat(Function):
     """y = the inputs one after another along an axis;  ∂L/∂xᵢ = the i-th slice of g."""
 
-    def forward(self, *arrays: np.ndarray, axis: int) -> np.ndarray:
+    def forward(self, *arrays: Array, axis: int) -> Array:
         self.axis = axis
         self.ends = [*accumulate(array.shape[axis] for array in arrays)]
         return np.concatenate(arrays, axis=axis)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         before = [slice(None)] * self.axis
         starts = (0, *self.ends[:-1])
         return tuple(
@@ -70,9 +70,7 @@ class Pad(Function):
     `widths` holds (before, after) per axis; a negative width crops.
     """
 
-    def forward(
-        self, x: np.ndarray, widths: tuple[tuple[int, int], ...], value: float
-    ) -> np.ndarray:
+    def forward(self, x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Array:
         self.widths = widths
         pairs = list(zip(widths, x.shape, strict=True))
         y = np.full([n + before + after for (before, after), n in pairs], value, dtype=x.dtype)
@@ -82,7 +80,7 @@ class Pad(Function):
         y[inner] = x[seen]
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return Pad.of(grad, widths=tuple((-b, -a) for b, a in self.widths), value=0.0)
 
 
@@ -93,22 +91,20 @@ Static = tuple  # the parts of an index: int, None, ..., (start, stop, step), or
 class Index(Function):
     """y = x[index];  ∂L/∂x = g added up at the places it was read from. Saves arrays in index."""
 
-    def forward(self, x: np.ndarray, *arrays: np.ndarray, index: Static) -> np.ndarray:
+    def forward(self, x: Array, *arrays: Array, index: Static) -> Array:
         self.shape, self.index = x.shape, index
         self.save_for_backward(*arrays)
         view, picks = two_steps(filled(index, arrays))
         return x[view][picks]
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return Scatter.of(grad, *self.saved, index=self.index, shape=self.shape)
 
 
 class Scatter(Function):
     """y = zeros of a shape, to which x is added at an index: the adjoint of `Index`."""
 
-    def forward(
-        self, x: np.ndarray, *arrays: np.ndarray, index: Static, shape: tuple[int, ...]
-    ) -> np.ndarray:
+    def forward(self, x: Array, *arrays: Array, index: Static, shape: tuple[int, ...]) -> Array:
         self.index = index
         self.save_for_backward(*arrays)
         y = np.zeros(shape, dtype=x.dtype)
@@ -119,7 +115,7 @@ class Scatter(Function):
             y[view][picks] = x
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         return Index.of(grad, *self.saved, index=self.index)
 
 
@@ -132,12 +128,12 @@ class Overwrite(Function):
 
     def forward(
         self,
-        x: np.ndarray,
-        part: np.ndarray,
-        *arrays: np.ndarray,
+        x: Array,
+        part: Array,
+        *arrays: Array,
         view: type[Function],
         options: tuple[tuple[str, Any], ...],
-    ) -> np.ndarray:
+    ) -> Array:
         self.view, self.view_options, self.part_shape = view, options, part.shape
         self.save_for_backward(*arrays)
         y = np.array(x, order="K")  # (a gradient may be a number)
@@ -148,7 +144,7 @@ class Overwrite(Function):
             view.of(y, **dict(options))[...] = part
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         need_x, need_part, *_ = self.needs_input_grad
         how = {"view": self.view, "options": self.view_options}
         zeros = np.zeros(self.part_shape, grad.dtype)
@@ -157,7 +153,7 @@ class Overwrite(Function):
         return dx, dpart
 
 
-def filled(index: Static, arrays: Iterable[np.ndarray]) -> tuple:
+def filled(index: Static, arrays: Iterable[Array]) -> tuple:
     """A static index as NumPy takes it, with the arrays in their places."""
     rest = iter(arrays)
     return tuple(

@@ -20,19 +20,19 @@ from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import one_blas_thread
-from tinygrad_fm.ops.function import Gradients
+from tinygrad_fm.ops.function import Array, Gradients
 
 
 class Winograd3x3:
     """By Winograd's F(2×2, 3×3), for any number of channels; see `winograd.py`."""
 
-    def __init__(self, x: np.ndarray, weight: np.ndarray) -> None:
+    def __init__(self, x: Array, weight: Array) -> None:
         self.x = x.transpose(2, 3, 0, 1)  # (N, C, H, W) -> (H, W, N, C), a view
         self.channels, self.outputs = weight.shape[1], len(weight)
         self.grid = winograd.tiles_of(*x.shape[2:])
         self.u = one_blas_thread(winograd.transform_weight, weight)  # (16, C, O)
 
-    def forward(self, i: int, s: slice, y: np.ndarray, take: Take) -> None:
+    def forward(self, i: int, s: slice, y: Array, take: Take) -> None:
         """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
         n = y.shape[4]
         tiles = self.grid[0] * self.grid[1] * n
@@ -41,7 +41,7 @@ class Winograd3x3:
         np.matmul(v.reshape(16, tiles, -1), self.u, out=m.reshape(16, tiles, -1))
         winograd.transform_output(m, y, take)
 
-    def transformed(self, s: slice, n: int, take: Take) -> np.ndarray:
+    def transformed(self, s: slice, n: int, take: Take) -> Array:
         v = take((4, 4, *self.grid, n, self.channels), self.x.dtype)
         winograd.transform_input(self.x[:, :, s], v, take)
         return v
@@ -51,7 +51,7 @@ class Winograd3x3:
         self.dx = empty((h, w, n, c), self.x.dtype)
         self.du = empty((chunks, 16, self.outputs, c), self.x.dtype)
 
-    def gradient(self, n: int, take: Take) -> tuple[np.ndarray, np.ndarray]:
+    def gradient(self, n: int, take: Take) -> tuple[Array, Array]:
         """What `backward` is to be given for n images, and ∂L/∂y (2, 2, TH, TW, n, O) in it.
 
         ∂L/∂y has yet to be written. Here it is the corners of ∂L/∂M.
@@ -59,7 +59,7 @@ class Winograd3x3:
         dm = take((4, 4, *self.grid, n, self.outputs), self.x.dtype)
         return dm, dm[0::3, 0::3]
 
-    def backward(self, i: int, s: slice, dm: np.ndarray, take: Take) -> None:
+    def backward(self, i: int, s: slice, dm: Array, take: Take) -> None:
         """Keep chunk i's share of ∂L/∂w, and write ∂L/∂x of images s; dm is written over."""
         h, w, _, c = self.x.shape
         n = dm.shape[4]
@@ -78,7 +78,7 @@ class Winograd3x3:
         else:
             winograd.transform_input_transposed(v, dx, take)
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+    def finish(self) -> tuple[Array, Array]:
         """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), chunks added up in their order."""
         du = self.du.sum(axis=0)
         dw = one_blas_thread(winograd.transform_weight_transposed, du)
@@ -92,14 +92,14 @@ class Patches3x3:
     so that writing it copies long runs.
     """
 
-    def __init__(self, x: np.ndarray, weight: np.ndarray) -> None:
+    def __init__(self, x: Array, weight: Array) -> None:
         self.x = x
         self.outputs, self.channels = weight.shape[:2]
         self.grid = winograd.tiles_of(*x.shape[2:])
         self.kernel = weight.reshape(self.outputs, -1).T.copy()  # (C·9, O)
-        self.patches: dict[int, np.ndarray] = {}
+        self.patches: dict[int, Array] = {}
 
-    def forward(self, i: int, s: slice, y: np.ndarray, take: Take) -> None:
+    def forward(self, i: int, s: slice, y: Array, take: Take) -> None:
         """Convolve images s, the i-th chunk, into y (2, 2, TH, TW, n, O)."""
         (th, tw), n, c = self.grid, y.shape[4], self.channels
         h, w = self.x.shape[2:]
@@ -118,34 +118,34 @@ class Patches3x3:
     def start_backward(self, chunks: int) -> None:
         self.dkernel = empty((chunks, 2, 2, *self.kernel.shape), self.x.dtype)
 
-    def gradient(self, n: int, take: Take) -> tuple[np.ndarray, np.ndarray]:
+    def gradient(self, n: int, take: Take) -> tuple[Array, Array]:
         """What `backward` is to be given for n images, and ∂L/∂y (2, 2, TH, TW, n, O) in it."""
         dy = take((2, 2, *self.grid, n, self.outputs), self.x.dtype)
         return dy, dy
 
-    def backward(self, i: int, s: slice, dy: np.ndarray, take: Take) -> None:
+    def backward(self, i: int, s: slice, dy: Array, take: Take) -> None:
         """Keep chunk i's share of ∂L/∂w."""
         flat = dy.reshape(2, 2, -1, self.outputs)
         np.matmul(self.patches[i], flat, out=self.dkernel[i])  # (·, 9C, tiles) @ (·, tiles, O)
 
-    def finish(self) -> tuple[None, np.ndarray]:
+    def finish(self) -> tuple[None, Array]:
         """∂L/∂w (O, C, 3, 3), chunks added up in their order."""
         dkernel = self.dkernel.sum(axis=(0, 1, 2))  # (9C, O)
         return None, dkernel.T.reshape(self.outputs, self.channels, 3, 3)
 
 
-def convolution(x: np.ndarray, weight: np.ndarray, need_x: bool) -> Winograd3x3 | Patches3x3:
+def convolution(x: Array, weight: Array, need_x: bool) -> Winograd3x3 | Patches3x3:
     """The better of the two ways for these arrays."""
     few = weight.shape[1] <= 4 and not need_x
     return Patches3x3(x, weight) if few else Winograd3x3(x, weight)
 
 
-Fill = Callable[[int, slice, np.ndarray, Take], None]
+Fill = Callable[[int, slice, Array, Take], None]
 
 
 def backward_in_chunks(
     conv: Winograd3x3 | Patches3x3, chunks: list[slice], fill: Fill
-) -> tuple[np.ndarray | None, np.ndarray]:
+) -> tuple[Array | None, Array]:
     """∂L/∂x (None by patches) and ∂L/∂w; fill(i, chunks[i], dy, take) is to write ∂L/∂y."""
     conv.start_backward(len(chunks))
 
@@ -166,8 +166,8 @@ class Conv3x3(Conv2d):
     """
 
     def forward(  # type: ignore[override]
-        self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray
-    ) -> np.ndarray:
+        self, x: Array, weight: Array, *bias: Array
+    ) -> Array:
         self.geometry, self.size, self.kernel = PLAIN, x.shape[2:], weight.shape[2:]
         self.save_factors(x, weight)
         conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
@@ -186,12 +186,12 @@ class Conv3x3(Conv2d):
         for_chunks(body, chunks_of(n))
         return out.transpose(2, 3, 0, 1)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         if not isinstance(grad, np.ndarray):
             return super().backward(grad)
         hwnc = as_hwnc(grad)
 
-        def fill(i: int, s: slice, dy: np.ndarray, take: Take) -> None:
+        def fill(i: int, s: slice, dy: Array, take: Take) -> None:
             for r, c in np.ndindex(2, 2):
                 part = hwnc[r::2, c::2, s]
                 dy[r, c, part.shape[0] :] = dy[r, c, :, part.shape[1] :] = 0

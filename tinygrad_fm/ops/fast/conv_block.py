@@ -25,7 +25,7 @@ from tinygrad_fm.ops.fast.conv3x3 import backward_in_chunks, convolution
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
-from tinygrad_fm.ops.function import Function, Gradients, select
+from tinygrad_fm.ops.function import Array, Function, Gradients, select
 from tinygrad_fm.ops.norm import BatchNorm, far_from_zero, moments, move
 from tinygrad_fm.ops.pool import MaxPool2d, Window
 
@@ -33,7 +33,7 @@ from tinygrad_fm.ops.pool import MaxPool2d, Window
 class _Block(Function):
     """What both blocks share: the pool over the four planes of a convolution's output."""
 
-    def prepare(self, x: np.ndarray, weight: np.ndarray) -> None:
+    def prepare(self, x: Array, weight: Array) -> None:
         self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
         self.chunks = chunks_of(len(x))
         self.size = (x.shape[2] // 2, x.shape[3] // 2)  # after pooling
@@ -42,7 +42,7 @@ class _Block(Function):
             self.left, self.top = empty((2, *shape), bool), empty(shape, bool)
         self.out = empty(shape, x.dtype)
 
-    def pool(self, y: np.ndarray, s: slice, out: np.ndarray, take: Take) -> None:
+    def pool(self, y: Array, s: slice, out: Array, take: Take) -> None:
         """out = the maximum of y's four planes; notes who won, the first among equals."""
         y = y[:, :, : self.size[0], : self.size[1]]  # without what hangs over an odd side
         rows = take(y.shape[1:], y.dtype)
@@ -52,7 +52,7 @@ class _Block(Function):
             np.greater_equal(y[:, 0], y[:, 1], out=self.left[:, :, :, s])
             np.greater_equal(rows[0], rows[1], out=self.top[:, :, s])
 
-    def unpool(self, grad: np.ndarray, s: slice, dy: np.ndarray, take: Take) -> None:
+    def unpool(self, grad: Array, s: slice, dy: Array, take: Take) -> None:
         """Send grad (TH, TW, n, O) to the winning planes of dy.
 
         x·1 and x - x are exact of finite numbers. (An infinite gradient makes NaN of its window
@@ -67,7 +67,7 @@ class _Block(Function):
         np.multiply(rows, self.left[:, :, :, s], out=dy[:, 0])
         np.subtract(rows, dy[:, 0], out=dy[:, 1])
 
-    def clear_overhang(self, y: np.ndarray) -> None:
+    def clear_overhang(self, y: Array) -> None:
         """Zero what lies beyond an image of odd height or width."""
         y[1, :, self.size[0] :] = y[:, 1, :, self.size[1] :] = 0
 
@@ -84,7 +84,7 @@ class ConvReLUPool(_Block):
     and the winners of the pool.
     """
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, *bias: np.ndarray) -> np.ndarray:
+    def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
         shift = bias[0] if bias else np.zeros(len(weight), x.dtype)
         if len(x) == 1 and not self.recording:
             return self.single(x, weight, shift)
@@ -110,7 +110,7 @@ class ConvReLUPool(_Block):
         return relu_pool(Conv2d.of(x, weight, *bias, geometry=PLAIN))
 
     @staticmethod
-    def single(x: np.ndarray, weight: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    def single(x: Array, weight: Array, shift: Array) -> Array:
         """One image, without a graph: so little work that the number of NumPy calls decides."""
         h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
         y = correlate(x, weight, PLAIN, x.shape[2:])[:, :, :h, :w]
@@ -119,12 +119,12 @@ class ConvReLUPool(_Block):
         y += shift[:, None, None]
         return np.maximum(y, 0, out=y)
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         hwnc = as_hwnc(grad)
         ones = np.ones(self.size[0] * self.size[1] * len(grad), grad.dtype)
         dbias = empty((len(self.chunks), grad.shape[1]), grad.dtype)
 
-        def fill(i: int, s: slice, dy: np.ndarray, take: Take) -> None:
+        def fill(i: int, s: slice, dy: Array, take: Take) -> None:
             part = hwnc[:, :, s]
             dpooled = take(part.shape, grad.dtype)
             select(part, self.out[:, :, s] > 0, dpooled)
@@ -155,15 +155,15 @@ class ConvNormReLUPool(_Block):
 
     def forward(
         self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        gamma: np.ndarray,
-        beta: np.ndarray,
-        *parameters: np.ndarray,
+        x: Array,
+        weight: Array,
+        gamma: Array,
+        beta: Array,
+        *parameters: Array,
         bias: bool,
         momentum: float,
         eps: float,
-    ) -> np.ndarray:
+    ) -> Array:
         shifts, running = parameters[:bias], parameters[bias:]
         self.sign = np.where(gamma < 0, -1, 1).astype(x.dtype)
         self.prepare(x, weight * self.sign[:, None, None, None])
@@ -216,7 +216,7 @@ class ConvNormReLUPool(_Block):
         self.save_for_backward(x, weight, gamma, beta, *shifts, y)
         return y
 
-    def backward(self, grad: np.ndarray) -> Gradients:
+    def backward(self, grad: Array) -> Gradients:
         o, dtype = grad.shape[1], grad.dtype
         hwnc = as_hwnc(grad)
         gamma = self.saved[2]
@@ -235,7 +235,7 @@ class ConvNormReLUPool(_Block):
         slope = -scale * self.inverse_std * dgamma / self.count
         offset = -scale * dbeta / self.count - slope * self.mean
 
-        def fill(i: int, s: slice, dy: np.ndarray, take: Take) -> None:
+        def fill(i: int, s: slice, dy: Array, take: Take) -> None:
             planes, n = self.planes[i], s.stop - s.start
             dense = take(planes.shape, planes.dtype)
             np.multiply(dpooled[i], wide(scale.astype(dtype), n), out=dpooled[i])
@@ -264,6 +264,6 @@ def relu_pool(z: Any) -> Any:
     return MaxPool2d.of(ReLU.of(z), window=Window((2, 2), (2, 2), (0, 0), (1, 1), False))
 
 
-def wide(channels: np.ndarray, n: int) -> np.ndarray:
+def wide(channels: Array, n: int) -> Array:
     """A number per channel, (O), as (n, O): NumPy's inner loops then run over n·O numbers."""
     return np.tile(channels, (n, 1))
