@@ -366,14 +366,10 @@ class ReLU(Function):
             y = np.asarray(np.maximum(x, 0))
         else:
             y = empty_like(x)
-            elementwise(self.rectify, x, y)
+            # Against an array of zeros NumPy's loop is vectorised; against the number 0 it is not.
+            elementwise(lambda part, out: np.maximum(part, np.zeros_like(part), out=out), x, y)
         self.save_for_backward(y)
         return y
-
-    @staticmethod
-    def rectify(x: Array, y: Array) -> None:
-        """Against an array of zeros NumPy's loop is vectorised; against the number 0 it is not."""
-        np.maximum(x, np.zeros_like(x), out=y)
 
     def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved

@@ -77,14 +77,13 @@ class BatchNorm(Function):
         if self.needs_input_grad[0]:
             scale = self.inverse_std if weight is None else self.inverse_std * weight
             dx = empty(g.shape, grad.dtype)
-            if self.training:
+            scale_and_shift(g, scale, None, dx)
+            if self.training:  # what μ and σ pass back
                 slope = -scale * self.inverse_std * dweight / self.count
-                scale_and_shift(rows, slope, -scale * dbias / self.count - slope * self.mean, dx)
-                scaled = empty(g.shape, grad.dtype)
-                scale_and_shift(g, scale, None, scaled)
-                elementwise(np.add, dx, scaled, dx)
-            else:
-                scale_and_shift(g, scale, None, dx)
+                offset = -scale * dbias / self.count - slope * self.mean
+                passed = empty(g.shape, grad.dtype)
+                scale_and_shift(rows, slope, offset, passed)
+                elementwise(np.add, dx, passed, dx)
             dx = from_rows(dx, grad.shape)
         return self.wanted(dx, dweight.astype(grad.dtype), dbias.astype(grad.dtype))
 

@@ -156,7 +156,8 @@ class LogSumExp(Reduction):
 
     def forward(self, x: Array, axes: Axes, keepdim: bool) -> Array:
         self.remember(x, axes)
-        highest = finite_max(x, axes)
+        highest = x.max(axis=axes, keepdims=True, initial=-np.inf)
+        highest = np.where(np.isfinite(highest), highest, 0)  # so that x - max x is no ∞ - ∞
         with np.errstate(divide="ignore"):
             y = np.log(np.exp(x - highest).sum(axis=axes, keepdims=True)) + highest
         y = y if keepdim else y.squeeze(axes)
@@ -166,12 +167,6 @@ class LogSumExp(Reduction):
     def backward(self, grad: Array) -> Gradients:
         x, y = self.saved
         return self.stretch(grad) * np.exp(x - self.stretch(y))
-
-
-def finite_max(x: Array, axes: Axes) -> Array:
-    """max x along axes (kept), with 0 for ±∞ (of nothing, too), so that x - max x is no ∞ - ∞."""
-    highest = x.max(axis=axes, keepdims=True, initial=-np.inf)
-    return np.where(np.isfinite(highest), highest, 0)
 
 
 class CumSum(Function):

@@ -169,9 +169,8 @@ class ConvNormReLUPool(_Block):
         self.prepare(x, weight * self.sign[:, None, None, None])
         self.count = x.size // x.shape[1]
         o = len(weight)
-        grid = self.conv.grid
         lengths = [s.stop - s.start for s in self.chunks]
-        self.planes = [empty((2, 2, *grid, n, o), x.dtype) for n in lengths]
+        self.planes = [empty((2, 2, *self.conv.grid, n, o), x.dtype) for n in lengths]
         self.pooled = [empty((*self.size, n, o), x.dtype) for n in lengths]
         sums = np.empty((2, len(self.chunks), o), np.result_type(x.dtype, np.float64))
 
