@@ -1,5 +1,7 @@
 """Work in chunks, and the working memory that each of them has to itself."""
 
+from threading import Barrier
+
 import numpy as np
 import pytest
 
@@ -102,22 +104,22 @@ def test_gradients_of_two_chunks_may_be_written_before_either_is_used(way):
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((4, 2, 6, 7)), rng.standard_normal((3, 2, 3, 3))
     upstream = rng.standard_normal((2, 2, 2, 3, 4, 2, 3))  # for 2 chunks of 2 images
-    results = []
-    for at_once in (True, False):
-        conv, chunks = way(x, weight), chunks_of(4, 2)
-        conv.start_backward(2)
-        with Workspace() as take:
-            for i, s in enumerate(chunks):
+    threads, results = get_num_threads(), []
+    try:
+        for at_once in (2, 1):
+            set_num_threads(at_once)
+            conv, written = way(x, weight), Barrier(at_once)
+
+            def forward(i, s, take, conv=conv):
                 conv.forward(i, s, take((2, 2, *conv.grid, 2, 3), x.dtype), take)
-            waiting = []
-            for i, s in enumerate(chunks):
-                whole, dy = conv.gradient(2, take)
+
+            def fill(i, s, dy, take, written=written):
                 dy[...] = upstream[i]
-                waiting.append((i, s, whole))
-                if not at_once:
-                    conv.backward(*waiting.pop(), take)
-            for chunk in waiting:
-                conv.backward(*chunk, take)
-        results.append(conv.finish())
+                written.wait(timeout=60)
+
+            for_chunks(forward, chunks_of(4, 2))
+            results.append(conv.backward(chunks_of(4, 2), fill))
+    finally:
+        set_num_threads(threads)
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -22,6 +22,8 @@ from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Array, Gradients
 
+Fill = Callable[[int, slice, Array, Take], None]  # (i, chunks[i], dy, take): writes ∂L/∂y
+
 
 class Winograd3x3:
     """By Winograd's F(2×2, 3×3), for any number of channels; see `winograd.py`."""
@@ -46,43 +48,33 @@ class Winograd3x3:
         winograd.transform_input(self.x[:, :, s], v, take)
         return v
 
-    def start_backward(self, chunks: int) -> None:
-        h, w, n, c = self.x.shape
-        self.dx = empty((h, w, n, c), self.x.dtype)
-        self.du = empty((chunks, 16, self.outputs, c), self.x.dtype)
-
-    def gradient(self, n: int, take: Take) -> tuple[Array, Array]:
-        """What `backward` is to be given for n images, and ∂L/∂y (2, 2, TH, TW, n, O) in it.
-
-        ∂L/∂y has yet to be written. Here it is the corners of ∂L/∂M.
-        """
-        dm = take((4, 4, *self.grid, n, self.outputs), self.x.dtype)
-        return dm, dm[0::3, 0::3]
-
-    def backward(self, i: int, s: slice, dm: Array, take: Take) -> None:
-        """Keep chunk i's share of ∂L/∂w, and write ∂L/∂x of images s; dm is written over."""
-        h, w, _, c = self.x.shape
-        n = dm.shape[4]
-        tiles = self.grid[0] * self.grid[1] * n
-        winograd.transform_output_transposed(dm)
-        dm = dm.reshape(16, tiles, self.outputs)
-        v = self.transformed(s, n, take)
-        flat = v.reshape(16, tiles, c)
-        np.matmul(dm.swapaxes(1, 2), flat, out=self.du[i])  # (16, O, tiles) @ (16, tiles, C)
-        np.matmul(dm, self.u.swapaxes(1, 2), out=flat)  # v has been used: it holds ∂L/∂V now
-        dx = self.dx[:, :, s]
-        if h % 2 or w % 2:
-            whole = take((2 * self.grid[0], 2 * self.grid[1], n, c), v.dtype)
-            winograd.transform_input_transposed(v, whole, take)
-            dx[...] = whole[:h, :w]
-        else:
-            winograd.transform_input_transposed(v, dx, take)
-
-    def finish(self) -> tuple[Array, Array]:
+    def backward(self, chunks: list[slice], fill: Fill) -> tuple[Array, Array]:
         """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), chunks added up in their order."""
-        du = self.du.sum(axis=0)
-        dw = one_blas_thread(winograd.transform_weight_transposed, du)
-        return self.dx.transpose(2, 3, 0, 1), dw
+        h, w, total, c = self.x.shape
+        dx = empty((h, w, total, c), self.x.dtype)
+        du = empty((len(chunks), 16, self.outputs, c), self.x.dtype)
+
+        def body(i: int, s: slice, take: Take) -> None:
+            n = s.stop - s.start
+            tiles = self.grid[0] * self.grid[1] * n
+            dm = take((4, 4, *self.grid, n, self.outputs), dx.dtype)
+            fill(i, s, dm[0::3, 0::3], take)  # ∂L/∂y is the corners of ∂L/∂M
+            winograd.transform_output_transposed(dm)
+            dm = dm.reshape(16, tiles, self.outputs)
+            v = self.transformed(s, n, take)
+            flat = v.reshape(16, tiles, c)
+            np.matmul(dm.swapaxes(1, 2), flat, out=du[i])  # (16, O, tiles) @ (16, tiles, C)
+            np.matmul(dm, self.u.swapaxes(1, 2), out=flat)  # v has been used: it holds ∂L/∂V now
+            if h % 2 or w % 2:
+                whole = take((2 * self.grid[0], 2 * self.grid[1], n, c), v.dtype)
+                winograd.transform_input_transposed(v, whole, take)
+                dx[:, :, s] = whole[:h, :w]
+            else:
+                winograd.transform_input_transposed(v, dx[:, :, s], take)
+
+        for_chunks(body, chunks)
+        dw = one_blas_thread(winograd.transform_weight_transposed, du.sum(axis=0))
+        return dx.transpose(2, 3, 0, 1), dw
 
 
 class Patches3x3:
@@ -115,47 +107,25 @@ class Patches3x3:
         flat = y.reshape(2, 2, th * tw * n, self.outputs)
         np.matmul(patches.swapaxes(-1, -2), self.kernel, out=flat)  # (·, tiles, 9C) @ (9C, O)
 
-    def start_backward(self, chunks: int) -> None:
-        self.dkernel = empty((chunks, 2, 2, *self.kernel.shape), self.x.dtype)
-
-    def gradient(self, n: int, take: Take) -> tuple[Array, Array]:
-        """What `backward` is to be given for n images, and ∂L/∂y (2, 2, TH, TW, n, O) in it."""
-        dy = take((2, 2, *self.grid, n, self.outputs), self.x.dtype)
-        return dy, dy
-
-    def backward(self, i: int, s: slice, dy: Array, take: Take) -> None:
-        """Keep chunk i's share of ∂L/∂w."""
-        flat = dy.reshape(2, 2, -1, self.outputs)
-        np.matmul(self.patches[i], flat, out=self.dkernel[i])  # (·, 9C, tiles) @ (·, tiles, O)
-
-    def finish(self) -> tuple[None, Array]:
+    def backward(self, chunks: list[slice], fill: Fill) -> tuple[None, Array]:
         """∂L/∂w (O, C, 3, 3), chunks added up in their order."""
-        dkernel = self.dkernel.sum(axis=(0, 1, 2))  # (9C, O)
-        return None, dkernel.T.reshape(self.outputs, self.channels, 3, 3)
+        dkernel = empty((len(chunks), 2, 2, *self.kernel.shape), self.x.dtype)
+
+        def body(i: int, s: slice, take: Take) -> None:
+            dy = take((2, 2, *self.grid, s.stop - s.start, self.outputs), self.x.dtype)
+            fill(i, s, dy, take)
+            flat = dy.reshape(2, 2, -1, self.outputs)
+            np.matmul(self.patches[i], flat, out=dkernel[i])  # (·, 9C, tiles) @ (·, tiles, O)
+
+        for_chunks(body, chunks)
+        dw = dkernel.sum(axis=(0, 1, 2)).T  # (O, 9C)
+        return None, dw.reshape(self.outputs, self.channels, 3, 3)
 
 
 def convolution(x: Array, weight: Array, need_x: bool) -> Winograd3x3 | Patches3x3:
     """The better of the two ways for these arrays."""
     few = weight.shape[1] <= 4 and not need_x
     return Patches3x3(x, weight) if few else Winograd3x3(x, weight)
-
-
-Fill = Callable[[int, slice, Array, Take], None]
-
-
-def backward_in_chunks(
-    conv: Winograd3x3 | Patches3x3, chunks: list[slice], fill: Fill
-) -> tuple[Array | None, Array]:
-    """∂L/∂x (None by patches) and ∂L/∂w; fill(i, chunks[i], dy, take) is to write ∂L/∂y."""
-    conv.start_backward(len(chunks))
-
-    def body(i: int, s: slice, take: Take) -> None:
-        whole, dy = conv.gradient(s.stop - s.start, take)
-        fill(i, s, dy, take)
-        conv.backward(i, s, whole, take)
-
-    for_chunks(body, chunks)
-    return conv.finish()
 
 
 class Conv3x3(Conv2d):
@@ -165,9 +135,7 @@ class Conv3x3(Conv2d):
     is `conv2d_reference`.
     """
 
-    def forward(  # type: ignore[override]
-        self, x: Array, weight: Array, *bias: Array
-    ) -> Array:
+    def forward(self, x: Array, weight: Array, *bias: Array) -> Array:  # type: ignore[override]
         self.geometry, self.size, self.kernel = PLAIN, x.shape[2:], weight.shape[2:]
         self.save_factors(x, weight)
         conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
@@ -197,7 +165,7 @@ class Conv3x3(Conv2d):
                 dy[r, c, part.shape[0] :] = dy[r, c, :, part.shape[1] :] = 0
                 dy[r, c, : part.shape[0], : part.shape[1]] = part
 
-        grads = backward_in_chunks(self.conv, chunks_of(len(grad)), fill)
+        grads = self.conv.backward(chunks_of(len(grad)), fill)
         return *self.wanted(*grads), *bias_gradient(grad, self.needs_input_grad[2:])
 
     def release(self) -> None:

@@ -21,7 +21,7 @@ from tinygrad_fm.ops.conv import PLAIN, Conv2d, correlate
 from tinygrad_fm.ops.elementwise import ReLU
 from tinygrad_fm.ops.fast.channels import channel_sums
 from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
-from tinygrad_fm.ops.fast.conv3x3 import backward_in_chunks, convolution
+from tinygrad_fm.ops.fast.conv3x3 import convolution
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
@@ -132,7 +132,7 @@ class ConvReLUPool(_Block):
             np.dot(ones[: len(flat)], flat, out=dbias[i])
             self.unpool(dpooled, s, dy, take)
 
-        grads = backward_in_chunks(self.conv, self.chunks, fill)
+        grads = self.conv.backward(self.chunks, fill)
         return self.wanted(*grads, dbias.sum(axis=0))
 
 
@@ -244,7 +244,7 @@ class ConvNormReLUPool(_Block):
             dy += dense
             self.clear_overhang(dy)
 
-        dx, dweight = backward_in_chunks(self.conv, self.chunks, fill)
+        dx, dweight = self.conv.backward(self.chunks, fill)
         dweight *= self.sign[:, None, None, None]
         grads = (dx, dweight, (dgamma * self.sign).astype(dtype), dbeta.astype(dtype))
         return self.wanted(*grads, np.zeros(o, dtype))
