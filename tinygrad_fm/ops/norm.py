@@ -62,20 +62,19 @@ class BatchNorm(Function):
         scale, shift = self.inverse_std, -mean * self.inverse_std
         if scale_shift:
             scale, shift = scale * scale_shift[0], shift * scale_shift[0] + scale_shift[1]
-        kept = scale_shift if training else parameters
-        self.save_for_backward(rows, *scale_shift[:1] or (None,), x, *kept)
+        self.scale = scale
+        self.save_for_backward(rows, x, *(scale_shift if training else parameters))
         y = empty(rows.shape, x.dtype)
         scale_and_shift(rows, scale, shift, y)
         return from_rows(y, x.shape)
 
     def backward(self, grad: Array) -> Gradients:
-        rows, weight, *_ = self.saved
+        rows, scale = self.saved[0], self.scale
         g = as_rows(grad)
         dbias = channel_sums(g)
         dweight = (channel_sums(rows, g) - self.mean * dbias) * self.inverse_std  # Σ g·x̂
         dx = None
         if self.needs_input_grad[0]:
-            scale = self.inverse_std if weight is None else self.inverse_std * weight
             dx = empty(g.shape, grad.dtype)
             scale_and_shift(g, scale, None, dx)
             if self.training:  # what μ and σ pass back

@@ -200,15 +200,12 @@ class ConvNormReLUPool(_Block):
             center = (mean + origin) * self.sign + (shifts[0] if bias else 0)
             move(running, center, variance, self.count, momentum)
         self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
-        scale = gamma * self.sign * self.inverse_std
-        offset = beta - mean * scale
+        self.scale = gamma * self.sign * self.inverse_std
+        offset = beta - mean * self.scale
 
         def activate(i: int, s: slice, take: Take) -> None:
-            pooled, n = self.pooled[i], s.stop - s.start
-            z = take(pooled.shape, pooled.dtype)
-            np.multiply(pooled, wide(scale.astype(z.dtype), n), out=z)
-            z += wide(offset.astype(z.dtype), n)
-            np.maximum(z, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
+            z = rescaled(self.pooled[i], self.scale, offset, take)
+            np.maximum(z, np.zeros(z.shape[2:], x.dtype), out=self.out[:, :, s])
 
         for_chunks(activate, self.chunks)
         y = self.out.transpose(2, 3, 0, 1)
@@ -218,7 +215,6 @@ class ConvNormReLUPool(_Block):
     def backward(self, grad: Array) -> Gradients:
         o, dtype = grad.shape[1], grad.dtype
         hwnc = as_hwnc(grad)
-        gamma = self.saved[2]
         dpooled = [empty(p.shape, dtype) for p in self.pooled]
         sums = np.empty((2, len(self.chunks), o), self.mean.dtype)
 
@@ -230,18 +226,13 @@ class ConvNormReLUPool(_Block):
         for_chunks(activate, self.chunks)
         dbeta, product = sums.sum(axis=1)
         dgamma = self.inverse_std * (product - self.mean * dbeta)  # Σ ŷ(z - μ)/σ
-        scale = gamma * self.sign * self.inverse_std
-        slope = -scale * self.inverse_std * dgamma / self.count
-        offset = -scale * dbeta / self.count - slope * self.mean
+        slope = -self.scale * self.inverse_std * dgamma / self.count
+        offset = -self.scale * dbeta / self.count - slope * self.mean
 
         def fill(i: int, s: slice, dy: Array, take: Take) -> None:
-            planes, n = self.planes[i], s.stop - s.start
-            dense = take(planes.shape, planes.dtype)
-            np.multiply(dpooled[i], wide(scale.astype(dtype), n), out=dpooled[i])
+            dpooled[i] *= wide(self.scale.astype(dtype), s.stop - s.start)
             self.unpool(dpooled[i], s, dy, take)
-            np.multiply(planes, wide(slope.astype(dense.dtype), n), out=dense)
-            dense += wide(offset.astype(dense.dtype), n)
-            dy += dense
+            dy += rescaled(self.planes[i], slope, offset, take)
             self.clear_overhang(dy)
 
         dx, dweight = self.conv.backward(self.chunks, fill)
@@ -261,6 +252,14 @@ class ConvNormReLUPool(_Block):
 def relu_pool(z: Any) -> Any:
     """max pool₂(relu z), in plain operations."""
     return MaxPool2d.of(ReLU.of(z), window=Window((2, 2), (2, 2), (0, 0), (1, 1), False))
+
+
+def rescaled(z: Array, scale: Array, offset: Array, take: Take) -> Array:
+    """z·scale + offset in z's precision, with numbers per channel: z (…, n, O)."""
+    n, y = z.shape[-2], take(z.shape, z.dtype)
+    np.multiply(z, wide(scale.astype(z.dtype), n), out=y)
+    y += wide(offset.astype(z.dtype), n)
+    return y
 
 
 def wide(channels: Array, n: int) -> Array:
