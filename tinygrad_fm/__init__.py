@@ -1,40 +1,11 @@
 """tinygrad_fm: PyTorch's habits on NumPy alone."""
 
 from tinygrad_fm import autograd, creation, data, errors, func, nn, ops, optim
-from tinygrad_fm.autograd import (
-    AnomalyError,
-    detect_anomaly,
-    enable_grad,
-    is_grad_enabled,
-    no_grad,
-)
+from tinygrad_fm.autograd import AnomalyError, detect_anomaly, enable_grad, is_grad_enabled, no_grad
 from tinygrad_fm.autograd.profiler import profile
 from tinygrad_fm.autograd.tensor import Tensor, apply
 from tinygrad_fm.checking import gradcheck, gradgradcheck
-from tinygrad_fm.creation import (
-    arange,
-    cat,
-    einsum,
-    eye,
-    float32,
-    float64,
-    from_numpy,
-    full,
-    int32,
-    int64,
-    ones,
-    ones_like,
-    rand,
-    randint,
-    randn,
-    randperm,
-    stack,
-    tensor,
-    uint8,
-    where,
-    zeros,
-    zeros_like,
-)
+from tinygrad_fm.creation import *
 from tinygrad_fm.ops.fast.parallel import get_num_threads, set_num_threads
 from tinygrad_fm.random import manual_seed
 
@@ -42,16 +13,14 @@ __version__ = "0.1.0"
 
 # Not abs, bool, max, min and sum: `from tinygrad_fm import *` leaves Python's own alone.
 __all__ = [
-    "AnomalyError", "Tensor", "apply", "arange", "argmax", "argmin", "autograd", "bmm", "cat",
-    "chunk", "clamp", "cumsum", "data", "detect_anomaly", "einsum", "enable_grad", "errors",
-    "exp", "eye", "flatten", "float32", "float64", "from_numpy", "full", "func", "gather",
-    "get_num_threads", "gradcheck", "gradgradcheck", "int32", "int64", "is_grad_enabled",
-    "log", "log_softmax", "logsumexp", "manual_seed", "matmul", "mean", "nn", "no_grad",
-    "ones", "ones_like", "ops", "optim", "prod", "profile", "rand", "randint", "randn",
-    "randperm", "relu", "reshape", "set_num_threads", "sigmoid", "softmax", "split", "sqrt",
-    "squeeze", "stack", "std", "tanh", "tensor", "transpose", "uint8", "unsqueeze", "var",
-    "where", "zeros", "zeros_like",
+    "AnomalyError", "Tensor", "apply", "argmax", "argmin", "autograd", "bmm", "chunk", "clamp",
+    "cumsum", "data", "detect_anomaly", "enable_grad", "errors", "exp", "flatten", "func",
+    "gather", "get_num_threads", "gradcheck", "gradgradcheck", "is_grad_enabled", "log",
+    "log_softmax", "logsumexp", "manual_seed", "matmul", "mean", "nn", "no_grad", "ops", "optim",
+    "prod", "profile", "relu", "reshape", "set_num_threads", "sigmoid", "softmax", "split",
+    "sqrt", "squeeze", "std", "tanh", "transpose", "unsqueeze", "var",
 ]  # fmt: skip
+__all__ += creation.__all__
 
 # torch.exp(x) and x.exp() are one thing.
 exp, log, sqrt, abs = Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs

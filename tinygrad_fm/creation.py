@@ -14,6 +14,12 @@ from tinygrad_fm.autograd.promotion import result_type
 from tinygrad_fm.autograd.tensor import Tensor, apply, as_array, as_shape, as_tensor, pair
 from tinygrad_fm.random import default_generator
 
+__all__ = [
+    "arange", "cat", "einsum", "eye", "float32", "float64", "from_numpy", "full", "int32",
+    "int64", "ones", "ones_like", "rand", "randint", "randn", "randperm", "stack", "tensor",
+    "uint8", "where", "zeros", "zeros_like",
+]  # fmt: skip
+
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 uint8, int32, int64, bool_ = (np.dtype(name) for name in ("uint8", "int32", "int64", "bool"))
 

@@ -1,82 +1,14 @@
 """Layers, losses and models: PyTorch's `torch.nn`."""
 
-from tinygrad_fm.nn import functional, init, prune, utils
-from tinygrad_fm.nn.activation import (
-    ELU,
-    GELU,
-    AdaptiveAvgPool2d,
-    AvgPool2d,
-    Dropout,
-    Flatten,
-    Identity,
-    LeakyReLU,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
-from tinygrad_fm.nn.container import ModuleList, Sequential
-from tinygrad_fm.nn.layers import (
-    BatchNorm1d,
-    BatchNorm2d,
-    Conv2d,
-    ConvTranspose2d,
-    LayerNorm,
-    Linear,
-)
-from tinygrad_fm.nn.loss import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    KLDivLoss,
-    L1Loss,
-    MSELoss,
-    NLLLoss,
-    SmoothL1Loss,
-)
+from tinygrad_fm.nn import activation, container, functional, init, layers, loss, prune, utils
+from tinygrad_fm.nn.activation import *
+from tinygrad_fm.nn.container import *
+from tinygrad_fm.nn.layers import *
+from tinygrad_fm.nn.loss import *
 from tinygrad_fm.nn.module import Module, Parameter
 
-__all__ = [
-    "ELU",
-    "GELU",
-    "AdaptiveAvgPool2d",
-    "AvgPool2d",
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Conv2d",
-    "ConvTranspose2d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Flatten",
-    "Identity",
-    "KLDivLoss",
-    "L1Loss",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "LogSoftmax",
-    "MSELoss",
-    "MaxPool2d",
-    "Module",
-    "ModuleList",
-    "NLLLoss",
-    "Parameter",
-    "ReLU",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "SmoothL1Loss",
-    "Softmax",
-    "Softplus",
-    "Tanh",
-    "functional",
-    "init",
-    "prune",
-    "utils",
-]
+__all__ = ["Module", "Parameter", "functional", "init", "prune", "utils"]
+__all__ += activation.__all__
+__all__ += container.__all__
+__all__ += layers.__all__
+__all__ += loss.__all__

@@ -8,6 +8,12 @@ from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn.module import Module
 
+__all__ = [
+    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool2d", "Dropout", "Flatten", "Identity",
+    "LeakyReLU", "LogSoftmax", "MaxPool2d", "ReLU", "SiLU", "Sigmoid", "Softmax", "Softplus",
+    "Tanh",
+]  # fmt: skip
+
 Size = int | tuple[int, int]
 
 

@@ -11,6 +11,8 @@ from tinygrad_fm.nn.fusion import conv_block
 from tinygrad_fm.nn.layers import Conv2d
 from tinygrad_fm.nn.module import Module
 
+__all__ = ["ModuleList", "Sequential"]
+
 
 class _Numbered(Module):
     """Modules in order, named "0", "1", … unless they bring names of their own."""

@@ -12,6 +12,8 @@ from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn import init
 from tinygrad_fm.nn.module import Module, Parameter
 
+__all__ = ["BatchNorm1d", "BatchNorm2d", "Conv2d", "ConvTranspose2d", "LayerNorm", "Linear"]
+
 Size = int | tuple[int, int]
 
 

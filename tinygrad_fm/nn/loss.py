@@ -6,6 +6,11 @@ from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn.module import Module
 
+__all__ = [
+    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "KLDivLoss", "L1Loss", "MSELoss",
+    "NLLLoss", "SmoothL1Loss",
+]  # fmt: skip
+
 
 class _Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:

@@ -9,12 +9,5 @@ from tinygrad_fm.optim.rmsprop import RMSprop
 from tinygrad_fm.optim.sgd import SGD
 
 __all__ = [
-    "SGD",
-    "Adadelta",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Optimizer",
-    "RMSprop",
-    "lr_scheduler",
-]
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler",
+]  # fmt: skip

@@ -10,6 +10,8 @@ from typing import Any
 from tinygrad_fm.optim.lr_scheduler.base import LRScheduler, check_length
 from tinygrad_fm.optim.optimizer import Optimizer
 
+__all__ = ["CosineAnnealingLR", "ExponentialLR", "LinearLR", "MultiStepLR", "StepLR"]
+
 
 class StepLR(LRScheduler):
     """Multiply the rate by `gamma` every `step_size` epochs.
