@@ -109,13 +109,36 @@ def case(of: str, what: str, run: Callable[..., Any], *inputs: Input, **flags: b
     return Case(of, what, run, inputs, **flags)
 
 
+def functional(of: str, what: str, *arguments: Any, **options: Any) -> Case:
+    """A call of `nn.functional.<of>`, with a tensor for each `Input` among the arguments."""
+    flags = _flags(options)
+    values = (*arguments, *options.values())
+
+    def run(lib: Any, *tensors: Any) -> Any:
+        rest = iter(tensors)
+        filled = [next(rest) if isinstance(value, Input) else value for value in values]
+        named = dict(zip(options, filled[len(arguments) :], strict=True))
+        return getattr(lib.nn.functional, of)(*filled[: len(arguments)], **named)
+
+    return Case(of, what, run, tuple(v for v in values if isinstance(v, Input)), **flags)
+
+
 def layer(
+    of: str, what: str, arguments: tuple, *inputs: Input, training: bool = True, **options: Any
+) -> Case:
+    """The module `<of>(*arguments, **options)`; inputs as `module` takes them."""
+    flags = _flags(options)
+
+    def make(lib: Any) -> Any:
+        return getattr(lib.nn, of.removeprefix("nn."))(*arguments, **options).train(training)
+
+    return module(of, what, make, *inputs, **flags)
+
+
+def module(
     of: str, what: str, make: Callable[[Any], Any], x: Input, *parameters: Input, **flags: bool
 ) -> Case:
-    """A module `make(lib)` on x, its parameters replaced by further inputs, in their order.
-
-    It runs in training mode unless `make` returns it otherwise.
-    """
+    """A module `make(lib)` on x, its parameters replaced by further inputs, in their order."""
 
     def run(lib: Any, x: Any, *tensors: Any) -> Any:
         module = make(lib)
@@ -133,6 +156,16 @@ def layer(
     return Case(of, what, run, (x, *parameters), **flags)
 
 
-def loss(of: str, what: str, make: Callable[[Any], Any], *inputs: Input, **flags: bool) -> Case:
-    """A loss module `make(lib)` on (input, target)."""
-    return Case(of, what, lambda lib, x, target: make(lib)(x, target), inputs, **flags)
+def loss(of: str, what: str, *inputs: Input, **options: Any) -> Case:
+    """The loss module `<of>(**options)` on (input, target)."""
+    flags = _flags(options)
+
+    def run(lib: Any, x: Any, target: Any) -> Any:
+        return getattr(lib.nn, of.removeprefix("nn."))(**options)(x, target)
+
+    return Case(of, what, run, inputs, **flags)
+
+
+def _flags(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the attributes of a case out of the options of a function or module."""
+    return {n: options.pop(n) for n in ("analytic", "numeric", "random") if n in options}

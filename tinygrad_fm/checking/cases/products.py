@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_fm.checking.cases.case import Case, case, constant, layer, normal
+from tinygrad_fm.checking.cases.case import Case, case, constant, functional, layer, normal
 
 PRODUCTS: list[Case] = [
     case("matmul", "", lambda lib, a, b: a @ b, normal(3, 4), normal(4, 2)),
@@ -19,19 +19,14 @@ PRODUCTS: list[Case] = [
     case("matmul", "by its own transpose", lambda lib, a: a @ a.T, normal(3, 4)),
     case("mm", "", lambda lib, a, b: a.mm(b), normal(3, 4), normal(4, 2)),
     case("bmm", "", lambda lib, a, b: a.bmm(b), normal(2, 3, 4), normal(2, 4, 2)),
-    case("linear", "", lambda lib, x, w, b: lib.nn.functional.linear(x, w, b),
-         normal(3, 4), normal(2, 4), normal(2)),
-    case("linear", "no bias", lambda lib, x, w: lib.nn.functional.linear(x, w),
-         normal(3, 4), normal(2, 4)),
-    case("linear", "more axes", lambda lib, x, w, b: lib.nn.functional.linear(x, w, b),
-         normal(2, 3, 4), normal(2, 4), normal(2)),
-    case("linear", "one vector", lambda lib, x, w, b: lib.nn.functional.linear(x, w, b),
-         normal(4), normal(2, 4), normal(2)),
-    case("linear", "frozen input", lambda lib, x, w, b: lib.nn.functional.linear(x, w, b),
-         constant(normal(3, 4)), normal(2, 4), normal(2), analytic=False),
-    layer("nn.Linear", "", lambda lib: lib.nn.Linear(4, 3), normal(2, 4), normal(3, 4), normal(3)),
-    layer("nn.Linear", "no bias", lambda lib: lib.nn.Linear(4, 3, bias=False),
-          normal(2, 4), normal(3, 4)),
+    functional("linear", "", normal(3, 4), normal(2, 4), normal(2)),
+    functional("linear", "no bias", normal(3, 4), normal(2, 4)),
+    functional("linear", "more axes", normal(2, 3, 4), normal(2, 4), normal(2)),
+    functional("linear", "one vector", normal(4), normal(2, 4), normal(2)),
+    functional("linear", "frozen input", constant(normal(3, 4)), normal(2, 4), normal(2),
+               analytic=False),
+    layer("nn.Linear", "", (4, 3), normal(2, 4), normal(3, 4), normal(3)),
+    layer("nn.Linear", "no bias", (4, 3), normal(2, 4), normal(3, 4), bias=False),
     case("einsum", "matrix product", lambda lib, a, b: lib.einsum("ij,jk->ik", a, b),
          normal(3, 4), normal(4, 2)),
     case("einsum", "summed letters", lambda lib, a, b: lib.einsum("bij,bjk->bi", a, b),

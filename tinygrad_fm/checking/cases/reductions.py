@@ -40,8 +40,8 @@ REDUCTIONS: list[Case] = [
     case("log_softmax", "", lambda lib, x: x.log_softmax(1), normal(3, 4, scale=4)),
     case("log_softmax", "first axis", lambda lib, x: lib.nn.functional.log_softmax(x, 0),
          normal(3, 4, 2)),
-    layer("nn.Softmax", "", lambda lib: lib.nn.Softmax(dim=-1), normal(3, 4)),
-    layer("nn.LogSoftmax", "", lambda lib: lib.nn.LogSoftmax(dim=1), normal(3, 4, 2)),
+    layer("nn.Softmax", "", (), normal(3, 4), dim=-1),
+    layer("nn.LogSoftmax", "", (), normal(3, 4, 2), dim=1),
     case("log_softmax", "of a product", lambda lib, x, w: (x @ w).log_softmax(-1),
          normal(2, 3), positive(3, 4)),
 ]  # fmt: skip

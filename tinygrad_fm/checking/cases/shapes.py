@@ -57,6 +57,6 @@ SHAPES: list[Case] = [
     case("gather", "", lambda lib, x, i: x.gather(1, i) ** 2, normal(3, 5), labels(5, 3, 4)),
     case("gather", "fewer rows", lambda lib, x, i: x.gather(-1, i), normal(3, 5), labels(5, 2, 6)),
     case("gather", "first axis", lambda lib, x, i: x.gather(0, i), normal(3, 5), labels(3, 4, 2)),
-    layer("nn.Flatten", "", lambda lib: lib.nn.Flatten(), normal(2, 3, 2)),
-    layer("nn.Flatten", "the last two", lambda lib: lib.nn.Flatten(-2), normal(2, 3, 2)),
+    layer("nn.Flatten", "", (), normal(2, 3, 2)),
+    layer("nn.Flatten", "the last two", (-2,), normal(2, 3, 2)),
 ]  # fmt: skip
