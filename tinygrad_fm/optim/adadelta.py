@@ -4,17 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_fm.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    Scratch,
-    State,
-    buffer,
-    check_not_negative,
-    penalized,
-    update_mean,
-)
+from tinygrad_fm.optim.optimizer import Array, Group, Optimizer, Params, Scratch, State, buffer
 
 
 class Adadelta(Optimizer):
@@ -43,23 +33,17 @@ class Adadelta(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        check_not_negative(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+        numbers = self._not_negative(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
         if rho > 1.0:
             raise ValueError(f"Invalid rho value: {rho}; expected a number from 0 to 1")
-        defaults = dict(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize)
-        super().__init__(params, defaults)
+        super().__init__(params, {**numbers, "maximize": maximize})
 
-    def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: State, group: Group, scratch: Scratch
-    ) -> None:
+    def _update(self, p: Array, g: Array, state: State, group: Group, scratch: Scratch) -> None:
         rho, eps = group["rho"], group["eps"]
         s, d = scratch
-        g = penalized(param, grad, group["weight_decay"], group["maximize"], out=s)
+        v = self._mean(state, "square_avg", p, np.multiply(g, g, out=d), rho, d)
 
-        v = buffer(state, "square_avg", param)
-        update_mean(v, np.multiply(g, g, out=d), rho, d)
-
-        u = buffer(state, "acc_delta", param)
+        u = buffer(state, "acc_delta", p)
         np.add(u, eps, out=d)
         np.sqrt(d, out=d)
         np.multiply(d, g, out=d)  # the last use of g, whose memory s may be
@@ -67,7 +51,7 @@ class Adadelta(Optimizer):
         np.sqrt(s, out=s)
         np.divide(d, s, out=d)
 
-        update_mean(u, np.multiply(d, d, out=s), rho, s)
+        self._mean(state, "acc_delta", p, np.multiply(d, d, out=s), rho, s)
 
         np.multiply(d, group["lr"], out=d)
-        np.subtract(param, d, out=param)
+        np.subtract(p, d, out=p)

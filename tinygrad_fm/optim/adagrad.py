@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_fm.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    Scratch,
-    State,
-    check_not_negative,
-    penalized,
-)
+from tinygrad_fm.optim.optimizer import Array, Group, Optimizer, Params, Scratch, State
 
 
 class Adagrad(Optimizer):
@@ -40,22 +32,14 @@ class Adagrad(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        check_not_negative(
+        numbers = self._not_negative(
             lr=lr,
             lr_decay=lr_decay,
             weight_decay=weight_decay,
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
         )
-        defaults = dict(
-            lr=lr,
-            lr_decay=lr_decay,
-            weight_decay=weight_decay,
-            initial_accumulator_value=initial_accumulator_value,
-            eps=eps,
-            maximize=maximize,
-        )
-        super().__init__(params, defaults)
+        super().__init__(params, {**numbers, "maximize": maximize})
 
     def add_param_group(self, param_group: Group) -> None:
         """As `Optimizer.add_param_group`; the sums exist from the start, as in PyTorch."""
@@ -65,13 +49,8 @@ class Adagrad(Optimizer):
             total = np.full_like(p.data, group["initial_accumulator_value"])
             self.state[p] = {"step": 0, "sum": total}
 
-    def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: State, group: Group, scratch: Scratch
-    ) -> None:
-        g = penalized(param, grad, group["weight_decay"], group["maximize"], out=scratch[0])
-        s = scratch[1]
-
-        v = state["sum"]
+    def _update(self, p: Array, g: Array, state: State, group: Group, scratch: Scratch) -> None:
+        v, s = state["sum"], scratch[1]
         np.multiply(g, g, out=s)
         np.add(v, s, out=v)
 
@@ -79,4 +58,4 @@ class Adagrad(Optimizer):
         np.add(s, group["eps"], out=s)
         np.divide(g, s, out=s)
         np.multiply(s, group["lr"] / (1 + (state["step"] - 1) * group["lr_decay"]), out=s)
-        np.subtract(param, s, out=param)
+        np.subtract(p, s, out=p)

@@ -7,17 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    Scratch,
-    State,
-    buffer,
-    check_not_negative,
-    penalized,
-    update_mean,
-)
+from tinygrad_fm.optim.optimizer import Array, Group, Optimizer, Params, Scratch, State, buffer
 
 
 class Adam(Optimizer):
@@ -54,37 +44,21 @@ class Adam(Optimizer):
         maximize: bool = False,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        check_not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
+        numbers = self._not_negative(lr=lr, eps=eps, weight_decay=weight_decay)
         for i, beta in enumerate(betas):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta at index {i}: {beta}; expected 0 <= beta < 1")
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            maximize=maximize,
-            decoupled_weight_decay=decoupled_weight_decay,
-        )
-        super().__init__(params, defaults)
+        flags = dict(amsgrad=amsgrad, maximize=maximize)
+        flags["decoupled_weight_decay"] = decoupled_weight_decay
+        super().__init__(params, {"lr": lr, "betas": betas, **numbers, **flags})
 
-    def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: State, group: Group, scratch: Scratch
-    ) -> None:
+    def _update(self, p: Array, g: Array, state: State, group: Group, scratch: Scratch) -> None:
         lr, (beta1, beta2), t = group["lr"], group["betas"], state["step"]
-        m, v = buffer(state, "exp_avg", param), buffer(state, "exp_avg_sq", param)
-        weight_decay = group["weight_decay"]
-        if weight_decay and group["decoupled_weight_decay"]:
-            np.multiply(param, 1 - lr * weight_decay, out=param)
-            weight_decay = 0
-        g = penalized(param, grad, weight_decay, group["maximize"], out=scratch[0])
         s = scratch[1]
-
-        update_mean(m, g, beta1, s)
-        update_mean(v, np.multiply(g, g, out=s), beta2, s)
+        m = self._mean(state, "exp_avg", p, g, beta1, s)
+        v = self._mean(state, "exp_avg_sq", p, np.multiply(g, g, out=s), beta2, s)
         if group["amsgrad"]:
-            largest = buffer(state, "max_exp_avg_sq", param)
+            largest = buffer(state, "max_exp_avg_sq", p)
             v = np.maximum(largest, v, out=largest)
 
         c = math.sqrt(1 - beta2**t)
@@ -92,7 +66,7 @@ class Adam(Optimizer):
         np.add(s, c * group["eps"], out=s)
         np.divide(m, s, out=s)
         np.multiply(s, lr * c / (1 - beta1**t), out=s)
-        np.subtract(param, s, out=param)
+        np.subtract(p, s, out=p)
 
 
 class AdamW(Adam):

@@ -13,7 +13,8 @@ from tinygrad_fm.autograd.tensor import Tensor
 Group = dict[str, Any]
 Params = Iterable[Tensor] | Iterable[Group]
 State = dict[str, Any]
-Scratch = tuple[np.ndarray, np.ndarray]
+Array = np.ndarray
+Scratch = tuple[Array, Array]
 
 # A buffer whose gradients have become exactly zero (a dead unit, a border pixel) shrinks by a
 # constant factor per step and within some hundred steps reaches the denormal numbers, where it even
@@ -73,7 +74,7 @@ class Optimizer:
             )
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
-        known = {id(p) for group in self.param_groups for p in group["params"]}
+        known = {id(p) for p in self._parameters()}
         for p in params:
             _check_parameter(p, known)
             known.add(id(p))
@@ -84,12 +85,11 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, or set them to zero."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
-                    p.grad.data.fill(0.0)
+        for p in self._parameters():
+            if set_to_none:
+                p.grad = None
+            elif p.grad is not None:
+                p.grad.data.fill(0.0)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient, in place.
@@ -111,30 +111,46 @@ class Optimizer:
                     self._step_one(p, p.grad.data, group)
         return loss
 
-    def _step_one(self, p: Tensor, grad: np.ndarray, group: Group) -> None:
-        param = _writeable(p)
-        state = self.state.setdefault(p, {"step": 0})
-        scratch = self._scratch.get(p)
-        if scratch is None or scratch[0].dtype != param.dtype:
-            scratch = self._scratch[p] = (np.empty_like(param), np.empty_like(param))
+    def _step_one(self, parameter: Tensor, grad: Array, group: Group) -> None:
+        p = _writeable(parameter)
+        state = self.state.setdefault(parameter, {"step": 0})
+        scratch = self._scratch.get(parameter)
+        if scratch is None or scratch[0].dtype != p.dtype:
+            scratch = self._scratch[parameter] = (np.empty_like(p), np.empty_like(p))
         state["step"] += 1
-        self._update(param, grad, state, group, scratch)
+        self._update(p, _penalized(p, grad, group, scratch[0]), state, group, scratch)
         if state["step"] % FLUSH_EVERY == 0:  # counted in the state: the same when resumed
             if group["weight_decay"]:
-                _flush(param, scratch[0])  # weights that nothing but the decay moves any more
+                _flush(p, scratch[0])  # weights that nothing but the decay moves any more
             for value in state.values():
                 if isinstance(value, np.ndarray):
                     _flush(value, scratch[0])
 
-    def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: State, group: Group, scratch: Scratch
-    ) -> None:
-        """Update one parameter and its state in place; `grad` is read, never written.
+    def _update(self, p: Array, g: Array, state: State, group: Group, scratch: Scratch) -> None:
+        """Update one parameter and its state in place.
 
         Args:
-            scratch: two arrays like `param` for intermediate results, so that none is allocated.
+            g: the gradient with weight decay (or its negative, to maximize); read, never written.
+            scratch: two arrays like `p` for intermediate results, so that none is allocated. The
+                first may be the memory of g.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def _not_negative(**options: float) -> Group:
+        """The options; ValueError for the first that is negative or NaN."""
+        for name, value in options.items():
+            if not value >= 0.0:
+                raise ValueError(f"Invalid {name} value: {value}; expected a number of at least 0")
+        return options
+
+    @staticmethod
+    def _mean(state: State, name: str, p: Array, value: Array, decay: float, out: Array) -> Array:
+        """state[name] = decay · state[name] + (1 - decay) · value; `value` may be in `out`."""
+        mean = buffer(state, name, p)
+        np.multiply(mean, decay, out=mean)
+        np.multiply(value, 1 - decay, out=out)
+        return np.add(mean, out, out=mean)
 
     def state_dict(self) -> dict[str, Any]:
         """Return `{"state": {index: {...}}, "param_groups": [...]}`, as PyTorch does.
@@ -198,41 +214,31 @@ class Optimizer:
         return f"{type(self).__name__}(\n{''.join(lines)})"
 
 
-def buffer(state: State, name: str, param: np.ndarray) -> np.ndarray:
-    """The buffer `state[name]`, which starts as zeros like `param`."""
+def buffer(state: State, name: str, p: Array) -> Array:
+    """The buffer `state[name]`, which starts as zeros like `p`."""
     if name not in state:
-        state[name] = np.zeros_like(param)
+        state[name] = np.zeros_like(p)
     found = state[name]
-    if found.dtype != param.dtype:
+    if found.dtype != p.dtype:
         raise TypeError(
-            f"the optimizer's {name} is {found.dtype}, the parameter now {param.dtype}; convert a "
+            f"the optimizer's {name} is {found.dtype}, the parameter now {p.dtype}; convert a "
             "model before its first step, or build a new optimizer"
         )
     return found
 
 
-def update_mean(mean: np.ndarray, value: np.ndarray, decay: float, scratch: np.ndarray) -> None:
-    """mean = decay · mean + (1 - decay) · value; `value` may be in `scratch`."""
-    np.multiply(mean, decay, out=mean)
-    np.multiply(value, 1 - decay, out=scratch)
-    np.add(mean, scratch, out=mean)
+def _penalized(p: Array, grad: Array, group: Group, out: Array) -> Array:
+    """Return g = ±grad + weight_decay · p (minus to maximize), in `out` or `grad` itself.
 
-
-def penalized(
-    param: np.ndarray, grad: np.ndarray, weight_decay: float, maximize: bool, out: np.ndarray
-) -> np.ndarray:
-    """Return g = ±grad + weight_decay · param (minus to maximize), in `out` or `grad` itself."""
-    if weight_decay:
-        np.multiply(param, weight_decay, out=out)
+    Decoupled, the decay shrinks p itself, by lr · weight_decay · p, and leaves the gradient alone.
+    """
+    weight_decay, maximize = group["weight_decay"], group["maximize"]
+    if weight_decay and group.get("decoupled_weight_decay"):
+        np.multiply(p, 1 - group["lr"] * weight_decay, out=p)
+    elif weight_decay:
+        np.multiply(p, weight_decay, out=out)
         return (np.subtract if maximize else np.add)(out, grad, out=out)
     return np.negative(grad, out=out) if maximize else grad
-
-
-def check_not_negative(**options: float) -> None:
-    """Raise ValueError for the first option that is negative or NaN."""
-    for name, value in options.items():
-        if not value >= 0.0:
-            raise ValueError(f"Invalid {name} value: {value}; expected a number of at least 0")
 
 
 def _check_parameter(p: Any, known: set[int]) -> None:

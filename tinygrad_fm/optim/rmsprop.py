@@ -4,17 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_fm.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    Scratch,
-    State,
-    buffer,
-    check_not_negative,
-    penalized,
-    update_mean,
-)
+from tinygrad_fm.optim.optimizer import Array, Group, Optimizer, Params, Scratch, State, buffer
 
 
 class RMSprop(Optimizer):
@@ -47,32 +37,16 @@ class RMSprop(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        check_not_negative(
+        numbers = self._not_negative(
             lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum
         )
-        defaults = dict(
-            lr=lr,
-            alpha=alpha,
-            eps=eps,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            centered=centered,
-            maximize=maximize,
-        )
-        super().__init__(params, defaults)
+        super().__init__(params, {**numbers, "centered": centered, "maximize": maximize})
 
-    def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: State, group: Group, scratch: Scratch
-    ) -> None:
-        alpha = group["alpha"]
-        g = penalized(param, grad, group["weight_decay"], group["maximize"], out=scratch[0])
-        s = scratch[1]
-
-        v = buffer(state, "square_avg", param)
-        update_mean(v, np.multiply(g, g, out=s), alpha, s)
+    def _update(self, p: Array, g: Array, state: State, group: Group, scratch: Scratch) -> None:
+        alpha, s = group["alpha"], scratch[1]
+        v = self._mean(state, "square_avg", p, np.multiply(g, g, out=s), alpha, s)
         if group["centered"]:
-            a = buffer(state, "grad_avg", param)
-            update_mean(a, g, alpha, s)
+            a = self._mean(state, "grad_avg", p, g, alpha, s)
             v = np.subtract(v, np.multiply(a, a, out=s), out=s)
 
         np.sqrt(v, out=s)
@@ -80,9 +54,9 @@ class RMSprop(Optimizer):
         d = np.divide(g, s, out=s)
 
         if group["momentum"]:
-            b = buffer(state, "momentum_buffer", param)
+            b = buffer(state, "momentum_buffer", p)
             np.multiply(b, group["momentum"], out=b)
             d = np.add(b, d, out=b)
 
         np.multiply(d, group["lr"], out=s)
-        np.subtract(param, s, out=param)
+        np.subtract(p, s, out=p)

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_fm.optim.optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    Scratch,
-    State,
-    buffer,
-    check_not_negative,
-    penalized,
-)
+from tinygrad_fm.optim.optimizer import Array, Group, Optimizer, Params, Scratch, State, buffer
 
 
 class SGD(Optimizer):
@@ -40,31 +31,20 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        check_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        numbers = self._not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError(
                 "nesterov needs a momentum above 0 and dampening 0, "
                 f"got momentum {momentum} and dampening {dampening}"
             )
-        defaults = dict(
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            maximize=maximize,
-        )
-        super().__init__(params, defaults)
+        others = dict(dampening=dampening, nesterov=nesterov, maximize=maximize)
+        super().__init__(params, {**numbers, **others})
 
-    def _update(
-        self, param: np.ndarray, grad: np.ndarray, state: State, group: Group, scratch: Scratch
-    ) -> None:
-        g = penalized(param, grad, group["weight_decay"], group["maximize"], out=scratch[0])
-        s = scratch[1]
-        momentum, dampening = group["momentum"], group["dampening"]
+    def _update(self, p: Array, g: Array, state: State, group: Group, scratch: Scratch) -> None:
+        s, momentum, dampening = scratch[1], group["momentum"], group["dampening"]
         if momentum:
             first_time = "momentum_buffer" not in state
-            b = buffer(state, "momentum_buffer", param)
+            b = buffer(state, "momentum_buffer", p)
             if first_time:
                 np.copyto(b, g)
             else:
@@ -76,4 +56,4 @@ class SGD(Optimizer):
             else:
                 g = b
         np.multiply(g, group["lr"], out=s)
-        np.subtract(param, s, out=param)
+        np.subtract(p, s, out=p)
