@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tinygrad_fm.optim.lr_scheduler.base import LRScheduler, check_length
+from tinygrad_fm.optim.lr_scheduler.base import LRScheduler
 from tinygrad_fm.optim.optimizer import Optimizer
 
 __all__ = ["CosineAnnealingLR", "ExponentialLR", "LinearLR", "MultiStepLR", "StepLR"]
@@ -29,8 +29,7 @@ class StepLR(LRScheduler):
     ) -> None:
         if step_size < 1:
             raise ValueError(f"step_size must be at least 1 epoch, got {step_size}")
-        self.step_size = step_size
-        self.gamma = gamma
+        self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -53,8 +52,7 @@ class MultiStepLR(LRScheduler):
         gamma: float = 0.1,
         last_epoch: int = -1,
     ) -> None:
-        self.milestones = Counter(milestones)
-        self.gamma = gamma
+        self.milestones, self.gamma = Counter(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -105,8 +103,7 @@ class LinearLR(LRScheduler):
             raise ValueError(f"start_factor must be above 0 and at most 1, got {start_factor}")
         if not 0.0 <= end_factor <= 1.0:
             raise ValueError(f"end_factor must be between 0 and 1, got {end_factor}")
-        self.start_factor = start_factor
-        self.end_factor = end_factor
+        self.start_factor, self.end_factor = start_factor, end_factor
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -137,8 +134,7 @@ class CosineAnnealingLR(LRScheduler):
     ) -> None:
         if T_max < 1:
             raise ValueError(f"T_max must be at least 1 epoch, got {T_max}")
-        self.T_max = T_max
-        self.eta_min = eta_min
+        self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -147,11 +143,7 @@ class CosineAnnealingLR(LRScheduler):
             return self._current_lr()
         if (t - 1) % (2 * half_wave) == half_wave:  # at the bottom the ratio below is 0 / 0
             rise = (1 - math.cos(math.pi / half_wave)) / 2
-            check_length("rates", self.base_lrs, self.optimizer)
-            current = self._current_lr()
-            return [
-                current[i] + (base_lr - self.eta_min) * rise
-                for i, base_lr in enumerate(self.base_lrs)
-            ]
+            rates = zip(self._current_lr(), self.base_lrs, strict=False)  # `step` counts them
+            return [lr + (base_lr - self.eta_min) * rise for lr, base_lr in rates]
         now, before = (1 + math.cos(math.pi * epoch / half_wave) for epoch in (t, t - 1))
         return [self.eta_min + now / before * (lr - self.eta_min) for lr in self._current_lr()]

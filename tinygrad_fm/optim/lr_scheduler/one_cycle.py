@@ -66,17 +66,15 @@ class OneCycleLR(LRScheduler):
             raise ValueError(
                 f"{type(optimizer).__name__} has no momentum to cycle; pass cycle_momentum=False"
             )
-        peak_lrs = per_group("max_lr", max_lr, optimizer)
-        low_momentums = per_group("base_momentum", base_momentum, optimizer)
-        high_momentums = per_group("max_momentum", max_momentum, optimizer)
+        peaks = per_group("max_lr", max_lr, optimizer)
+        lows = per_group("base_momentum", base_momentum, optimizer)
+        highs = per_group("max_momentum", max_momentum, optimizer)
         if last_epoch == -1:  # otherwise the groups hold all this from the first time
             for i, group in enumerate(optimizer.param_groups):
-                group["max_lr"] = peak_lrs[i]
-                group["initial_lr"] = peak_lrs[i] / div_factor
-                group["min_lr"] = group["initial_lr"] / final_div_factor
+                first = peaks[i] / div_factor
+                group.update(max_lr=peaks[i], initial_lr=first, min_lr=first / final_div_factor)
                 if cycle_momentum:
-                    group["max_momentum"] = high_momentums[i]
-                    group["base_momentum"] = low_momentums[i]
+                    group.update(max_momentum=highs[i], base_momentum=lows[i])
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -110,12 +108,10 @@ class OneCycleLR(LRScheduler):
                 "call step() once per batch, or give it the right length"
             )
         start = 0.0
-        *earlier, phase = self._schedule_phases
-        for candidate in earlier:
-            if step <= candidate["end_step"]:
-                phase = candidate
+        for phase in self._schedule_phases:
+            if step <= phase["end_step"] or phase is self._schedule_phases[-1]:
                 break
-            start = candidate["end_step"]
+            start = phase["end_step"]
         length = phase["end_step"] - start
         return phase, (step - start) / length if length else 1.0
 
@@ -135,13 +131,7 @@ def _phases(total_steps: int, pct_start: float, three_phase: bool) -> list[dict[
     turns = ["initial_lr", "max_lr", *(["initial_lr"] if three_phase else []), "min_lr"]
     momentums = ["max_momentum", "base_momentum", "max_momentum", "max_momentum"]
     ends = [pct_start * total_steps - 1, 2 * pct_start * total_steps - 2][: len(turns) - 2]
-    return [
-        {
-            "end_step": end,
-            "start_lr": turns[i],
-            "end_lr": turns[i + 1],
-            "start_momentum": momentums[i],
-            "end_momentum": momentums[i + 1],
-        }
-        for i, end in enumerate([*ends, total_steps - 1])
-    ]
+    names = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
+    ends.append(total_steps - 1)
+    phases = zip(ends, turns, turns[1:], momentums, momentums[1:], strict=False)
+    return [dict(zip(names, phase, strict=True)) for phase in phases]

@@ -53,36 +53,25 @@ class ReduceLROnPlateau(LRScheduler):
             raise ValueError(f'mode must be "min" or "max", got {mode!r}')
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f'threshold_mode must be "rel" or "abs", got {threshold_mode!r}')
-        self.optimizer = optimizer
-        self.mode = mode
-        self.factor = factor
-        self.patience = patience
-        self.threshold = threshold
-        self.threshold_mode = threshold_mode
-        self.cooldown = cooldown
-        self.min_lrs = per_group("min_lr", min_lr, optimizer)
-        self.eps = eps
+        self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
+        self.threshold, self.threshold_mode, self.cooldown = threshold, threshold_mode, cooldown
+        self.min_lrs, self.eps = per_group("min_lr", min_lr, optimizer), eps
         self.best = math.inf if mode == "min" else -math.inf
-        self.num_bad_epochs = 0
-        self.cooldown_counter = 0
-        self.last_epoch = 0
+        self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
         self._last_lr = self._current_lr()
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]
         """Tell the metric of the epoch that is done; reduces the rates if it is time."""
         self.last_epoch += 1
         current = float(metrics)
+        self.num_bad_epochs += 1
         if self._is_better(current):
-            self.best = current
-            self.num_bad_epochs = 0
-        else:
-            self.num_bad_epochs += 1
+            self.best, self.num_bad_epochs = current, 0
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            self.cooldown_counter = self.cooldown
-            self.num_bad_epochs = 0
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
             self._set_lr(self.get_lr())
         else:
             self._last_lr = self._current_lr()
