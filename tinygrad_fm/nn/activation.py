@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tinygrad_fm.autograd.tensor import Tensor
@@ -15,6 +17,18 @@ __all__ = [
 ]  # fmt: skip
 
 Size = int | tuple[int, int]
+
+
+class _Options(Module):
+    """A layer that is a dataclass: its fields are the options of the function in `forward`."""
+
+    _shown = ""  # by `extra_repr`, of the options
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def extra_repr(self) -> str:
+        return self._shown.format(**vars(self))
 
 
 class ReLU(Module):
@@ -45,90 +59,77 @@ class SiLU(Module):
         return F.silu(x)
 
 
-class LeakyReLU(Module):
+@dataclass(eq=False, repr=False)
+class LeakyReLU(_Options):
     """x where x > 0, else negative_slope·x."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__()
-        self.negative_slope = negative_slope
+    negative_slope: float = 0.01
+    _shown = "{negative_slope}"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
 
-    def extra_repr(self) -> str:
-        return f"{self.negative_slope}"
 
-
-class ELU(Module):
+@dataclass(eq=False, repr=False)
+class ELU(_Options):
     """x where x > 0, else α(eˣ - 1)."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__()
-        self.alpha = alpha
+    alpha: float = 1.0
+    _shown = "{alpha}"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.elu(x, self.alpha)
 
-    def extra_repr(self) -> str:
-        return f"{self.alpha}"
 
-
-class GELU(Module):
+@dataclass(eq=False, repr=False)
+class GELU(_Options):
     """x·Φ(x), Φ the standard normal distribution; `approximate="tanh"` is cheaper."""
 
-    def __init__(self, approximate: str = "none") -> None:
-        super().__init__()
-        self.approximate = approximate
+    approximate: str = "none"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(x, self.approximate)
 
 
-class Softplus(Module):
+@dataclass(eq=False, repr=False)
+class Softplus(_Options):
     """ln(1 + e^βx)/β, and x itself where βx > threshold."""
 
-    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        super().__init__()
-        self.beta, self.threshold = beta, threshold
+    beta: float = 1.0
+    threshold: float = 20.0
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softplus(x, self.beta, self.threshold)
 
 
-class Softmax(Module):
+@dataclass(eq=False, repr=False)
+class Softmax(_Options):
     """e^xᵢ / Σⱼ e^xⱼ along an axis."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
+    dim: int
+    _shown = "dim={dim}"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softmax(x, self.dim)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
-
-class LogSoftmax(Module):
+@dataclass(eq=False, repr=False)
+class LogSoftmax(_Options):
     """xᵢ - ln Σⱼ e^xⱼ along an axis."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
+    dim: int
+    _shown = "dim={dim}"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.log_softmax(x, self.dim)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
-
-class Flatten(Module):
+@dataclass(eq=False, repr=False)
+class Flatten(_Options):
     """Merge the axes from start_dim to end_dim; by default all but the batch's."""
 
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
+    start_dim: int = 1
+    end_dim: int = -1
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(self.start_dim, self.end_dim)
@@ -141,82 +142,66 @@ class Identity(Module):
         return x
 
 
-class Dropout(Module):
+@dataclass(eq=False, repr=False)
+class Dropout(_Options):
     """In training each element is zeroed with probability p, the others scaled by 1/(1 - p).
 
     Draws from `generator`, or from the library's default one.
     """
 
-    def __init__(self, p: float = 0.5, generator: np.random.Generator | None = None) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout's p is a probability between 0 and 1, got {p}")
-        self.p, self.generator = p, generator
+    p: float = 0.5
+    generator: np.random.Generator | None = None
+    _shown = "p={p}"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"Dropout's p is a probability between 0 and 1, got {self.p}")
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.p, self.training, self.generator)
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
 
-
-class MaxPool2d(Module):
+@dataclass(eq=False, repr=False)
+class MaxPool2d(_Options):
     """The maximum of each window; `stride` is the kernel's size unless given."""
 
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.dilation, self.ceil_mode = dilation, ceil_mode
+    kernel_size: Size
+    stride: Size | None = None
+    padding: Size = 0
+    dilation: Size = 1
+    ceil_mode: bool = False
+    _shown = "{kernel_size}"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(
             x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
         )
 
-    def extra_repr(self) -> str:
-        return f"{self.kernel_size}"
 
-
-class AvgPool2d(Module):
+@dataclass(eq=False, repr=False)
+class AvgPool2d(_Options):
     """The mean of each window; `stride` is the kernel's size unless given."""
 
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        super().__init__()
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+    kernel_size: Size
+    stride: Size | None = None
+    padding: Size = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    _shown = "{kernel_size}"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(
             x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
         )
 
-    def extra_repr(self) -> str:
-        return f"{self.kernel_size}"
 
-
-class AdaptiveAvgPool2d(Module):
+@dataclass(eq=False, repr=False)
+class AdaptiveAvgPool2d(_Options):
     """The mean of each of `output_size` windows, whatever the image's size."""
 
-    def __init__(self, output_size: int | tuple[int | None, int | None]) -> None:
-        super().__init__()
-        self.output_size = output_size
+    output_size: int | tuple[int | None, int | None]
+    _shown = "{output_size}"
 
     def forward(self, x: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(x, self.output_size)
-
-    def extra_repr(self) -> str:
-        return f"{self.output_size}"
