@@ -200,7 +200,7 @@ def conv_transpose2d(
             f"{weight.shape[0]} channels, got input {input.shape}"
         )
     geometry = _geometry(stride, padding, dilation, groups)
-    extra = _pair("output_padding", output_padding, 0)
+    extra = _pair("output_padding", output_padding)
     limits = [max(s, d) for s, d in zip(geometry.stride, geometry.dilation, strict=True)]
     if extra[0] >= limits[0] or extra[1] >= limits[1]:
         raise ValueError(f"output_padding {extra} must be smaller than stride or dilation")
@@ -276,7 +276,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int 
     if len(wanted) != 2:
         raise ValueError(f"adaptive_avg_pool2d's output_size is one size or two, got {output_size}")
     wanted = [n if w is None else w for w, n in zip(wanted, input.shape[2:], strict=False)]
-    size = _pair("output_size", wanted, 0)
+    size = _pair("output_size", wanted)
     return apply(ops.AveragePool2d, input, output_size=size)
 
 
@@ -402,7 +402,8 @@ def nll_loss(
         ValueError: if the shapes do not fit, a target is no class, or the reduction is unknown.
         TypeError: if the targets are not integers, or the scores not floating-point.
     """
-    return _classification(ops.NLLLoss, input, target, weight, ignore_index, 0.0, reduction)
+    how = {"ignore_index": ignore_index, "label_smoothing": 0.0, "reduction": reduction}
+    return _classification(ops.NLLLoss, input, target, weight, how)
 
 
 def cross_entropy(
@@ -423,9 +424,8 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing lies between 0 and 1, got {label_smoothing}")
-    return _classification(
-        ops.CrossEntropy, input, target, weight, ignore_index, label_smoothing, reduction
-    )
+    how = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "reduction": reduction}
+    return _classification(ops.CrossEntropy, input, target, weight, how)
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -435,14 +435,16 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
         ValueError: if the shapes differ (nothing is broadcast), or the reduction is unknown.
         TypeError: if neither x nor t is floating-point.
     """
-    difference = _difference("mse_loss", input, target)
+    x, t = _alike("mse_loss", input, target)
+    difference = x - t
     difference._need_float("mse_loss")
     return _reduce(difference * difference, reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|x - t|. Reductions and errors as in `mse_loss`; the slope at 0 is 0."""
-    return _reduce(_difference("l1_loss", input, target).abs(), reduction)
+    x, t = _alike("l1_loss", input, target)
+    return _reduce((x - t).abs(), reduction)
 
 
 def smooth_l1_loss(
@@ -454,7 +456,8 @@ def smooth_l1_loss(
     """
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss needs beta of at least 0, got {beta}")
-    difference = _difference("smooth_l1_loss", input, target)
+    x, t = _alike("smooth_l1_loss", input, target)
+    difference = x - t
     difference._need_float("smooth_l1_loss")
     return _reduce(apply(ops.SmoothL1, difference, beta=beta), reduction)
 
@@ -468,8 +471,7 @@ def binary_cross_entropy(
         ValueError: if x or t leaves [0, 1] or is NaN, or if shapes do not fit.
         TypeError: if neither x nor t is floating-point.
     """
-    _need_same_shape("binary_cross_entropy", input, target)
-    x, t = pair(input, target)
+    x, t = _alike("binary_cross_entropy", input, target)
     x._need_float("binary_cross_entropy")
     for what, tensor in (("probabilities", x), ("targets", t)):
         values = tensor.data.real
@@ -498,8 +500,7 @@ def binary_cross_entropy_with_logits(
         ValueError: if the shapes of x and t differ, or a weight does not broadcast to them.
         TypeError: if neither x nor t is floating-point.
     """
-    _need_same_shape("binary_cross_entropy_with_logits", input, target)
-    x, t = pair(input, target)
+    x, t = _alike("binary_cross_entropy_with_logits", input, target)
     x._need_float("binary_cross_entropy_with_logits")
     for what, factor in (("weight", weight), ("pos_weight", pos_weight)):
         _need_broadcast(f"binary_cross_entropy_with_logits' {what}", factor, x.shape)
@@ -534,8 +535,12 @@ def kl_div(
 # -------------------------------------------------------------------------------- checks
 
 
-def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
+_LEAST = {"padding": 0, "output_padding": 0, "output_size": 0}  # of other sizes 1
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
     """(vertical, horizontal) of one integer or two."""
+    least = _LEAST.get(name, 1)
     numbers = (value,) if isinstance(value, int | np.integer) else tuple(value)
     numbers *= 2 if len(numbers) == 1 else 1
     if len(numbers) != 2 or min(numbers) < least:
@@ -545,10 +550,7 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
 
 def _geometry(stride: Size, padding: Size, dilation: Size, groups: int) -> Geometry:
     return Geometry(
-        _pair("stride", stride, 1),
-        _pair("padding", padding, 0),
-        _pair("dilation", dilation, 1),
-        groups,
+        _pair("stride", stride), _pair("padding", padding), _pair("dilation", dilation), groups
     )
 
 
@@ -613,9 +615,9 @@ def _window(
     ceil_mode: bool,
 ) -> Window:
     _need_images(what, input)
-    kernel = _pair("kernel_size", kernel_size, 1)
-    step = kernel if stride is None else _pair("stride", stride, 1)
-    margins, spread = _pair("padding", padding, 0), _pair("dilation", dilation, 1)
+    kernel = _pair("kernel_size", kernel_size)
+    step = kernel if stride is None else _pair("stride", stride)
+    margins, spread = _pair("padding", padding), _pair("dilation", dilation)
     window = Window(kernel, step, margins, spread, ceil_mode)
     if any(2 * p > k for p, k in zip(window.padding, kernel, strict=True)):
         raise ValueError(f"{what}'s padding {window.padding} is more than half its kernel {kernel}")
@@ -631,9 +633,9 @@ def _named_padding(
         return input, 0
     if padding != "same":
         raise ValueError(f"padding is a size, 'valid' or 'same', got {padding!r}")
-    if _pair("stride", stride, 1) != (1, 1):
+    if _pair("stride", stride) != (1, 1):
         raise ValueError(f"padding='same' needs stride 1, got {stride}")
-    steps = _pair("dilation", dilation, 1)
+    steps = _pair("dilation", dilation)
     vertical, horizontal = (d * (k - 1) for d, k in zip(steps, kernel, strict=True))
     if vertical % 2 == 0 and horizontal % 2 == 0:
         return input, (vertical // 2, horizontal // 2)
@@ -641,17 +643,13 @@ def _named_padding(
     return pad(input, (left, horizontal - left, top, vertical - top)), 0
 
 
-def _need_same_shape(what: str, input: Tensor, target: Tensor) -> None:
+def _alike(what: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one dtype: a mask beside floats becomes one of them."""
     if input.shape != target.shape:
         raise ValueError(
             f"{what} needs input and target of one shape, got {input.shape} and {target.shape}"
         )
-
-
-def _difference(what: str, input: Tensor, target: Tensor) -> Tensor:
-    _need_same_shape(what, input, target)
-    a, b = pair(input, target)  # a mask beside floats becomes one of them
-    return a - b
+    return pair(input, target)
 
 
 def _reduce(loss: Tensor, reduction: str) -> Tensor:
@@ -673,12 +671,10 @@ def _classification(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    reduction: str,
+    how: dict[str, Any],
 ) -> Tensor:
     """Check scores (N, C, …) against classes (N, …), and apply."""
-    _need_reduction(reduction)
+    _need_reduction(how["reduction"])
     input._need_float(operation.__name__)
     target = as_tensor(target)
     if target.dtype.kind not in "iu":
@@ -690,7 +686,7 @@ def _classification(
             f"scores (N, C, …) need targets (N, …), got {input.shape} and {target.shape}"
         )
     classes = input.shape[1]
-    labels = target.data[target.data != ignore_index]
+    labels = target.data[target.data != how["ignore_index"]]
     if labels.size and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
             f"targets must lie between 0 and {classes - 1} (the scores have {classes} classes), "
@@ -699,12 +695,4 @@ def _classification(
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"weight has one number per class, ({classes},), got {weight.shape}")
     weights = [Tensor(w.data.astype(input.data.real.dtype)) for w in _given(weight)]
-    return apply(
-        operation,
-        input,
-        target,
-        *weights,
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        reduction=reduction,
-    )
+    return apply(operation, input, target, *weights, **how)

@@ -21,19 +21,26 @@ def _empty(*shape: int) -> Parameter:
     return Parameter(init.empty(*shape))
 
 
-class Linear(Module):
+class _Weighted(Module):
+    """What linear layers and convolutions share: a weight, and a bias unless it is left out."""
+
+    def _add_weights(self, bias: bool, outputs: int, *shape: int) -> None:
+        self.weight = _empty(*shape)
+        self.register_parameter("bias", _empty(outputs) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform on ±1/√fan_in, PyTorch's default."""
+        init.default_(self.weight, self.bias)
+
+
+class Linear(_Weighted):
     """y = x Wᵀ + b. Shapes: x (…, in_features) → (…, out_features); W (out, in), b (out)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.weight = _empty(out_features, in_features)
-        self.register_parameter("bias", _empty(out_features) if bias else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform on ±1/√in_features, PyTorch's default."""
-        init.default_(self.weight, self.bias)
+        self._add_weights(bias, out_features, out_features, in_features)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -43,7 +50,7 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}{bias}"
 
 
-class _Conv(Module):
+class _Conv(_Weighted):
     """What convolution and transposed convolution share: their arguments and weights."""
 
     def __init__(
@@ -65,20 +72,12 @@ class _Conv(Module):
                 f"{in_channels} → {out_channels}"
             )
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = height, width = F._pair("kernel_size", kernel_size, 1)
-        self.stride = F._pair("stride", stride, 1)
-        self.padding = padding if isinstance(padding, str) else F._pair("padding", padding, 0)
-        self.dilation, self.groups = F._pair("dilation", dilation, 1), groups
-        if transposed:
-            self.weight = _empty(in_channels, out_channels // groups, height, width)
-        else:
-            self.weight = _empty(out_channels, in_channels // groups, height, width)
-        self.register_parameter("bias", _empty(out_channels) if bias else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform on ±1/√fan_in, PyTorch's default."""
-        init.default_(self.weight, self.bias)
+        self.kernel_size = height, width = F._pair("kernel_size", kernel_size)
+        self.stride = F._pair("stride", stride)
+        self.padding = padding if isinstance(padding, str) else F._pair("padding", padding)
+        self.dilation, self.groups = F._pair("dilation", dilation), groups
+        first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
+        self._add_weights(bias, out_channels, first, second // groups, height, width)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={_short(self.kernel_size)}"
@@ -136,7 +135,7 @@ class ConvTranspose2d(_Conv):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, True
         )
-        self.output_padding = F._pair("output_padding", output_padding, 0)
+        self.output_padding = F._pair("output_padding", output_padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(
@@ -158,6 +157,9 @@ def _short(size: Any) -> Any:
 
 class _BatchNorm(Module):
     """What both batch normalisations share."""
+
+    _axes: tuple[int, ...]
+    _expected: str  # shapes with so many axes
 
     def __init__(
         self,
@@ -190,18 +192,12 @@ class _BatchNorm(Module):
             init.zeros_(self.num_batches_tracked)
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        if x.ndim not in self._axes:
+            raise ValueError(f"{type(self).__name__} expects {self._expected}, got {x.shape}")
         momentum = self.next_momentum() if self.training else 0.0
-        return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training or self.running_mean is None,
-            momentum,
-            self.eps,
-        )
+        mean, variance = self.running_mean, self.running_var
+        own = self.training or mean is None  # the batch's mean and variance
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, own, momentum, self.eps)
 
     def next_momentum(self) -> float:
         """Count one more batch, and how far the running estimates move towards it."""
@@ -209,9 +205,6 @@ class _BatchNorm(Module):
             return 0.0
         self.num_batches_tracked.data += 1
         return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-
-    def _check(self, x: Tensor) -> None:
-        raise NotImplementedError
 
     def extra_repr(self) -> str:
         return f"{self.num_features}"
@@ -225,9 +218,7 @@ class BatchNorm1d(_BatchNorm):
     batch as well.
     """
 
-    def _check(self, x: Tensor) -> None:
-        if x.ndim not in (2, 3):
-            raise ValueError(f"BatchNorm1d expects (N, C) or (N, C, L), got {x.shape}")
+    _axes, _expected = (2, 3), "(N, C) or (N, C, L)"
 
 
 class BatchNorm2d(_BatchNorm):
@@ -236,9 +227,7 @@ class BatchNorm2d(_BatchNorm):
     Otherwise as `BatchNorm1d`.
     """
 
-    def _check(self, x: Tensor) -> None:
-        if x.ndim != 4:
-            raise ValueError(f"BatchNorm2d expects images (N, C, H, W), got {x.shape}")
+    _axes, _expected = (4,), "images (N, C, H, W)"
 
 
 class LayerNorm(Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -75,24 +76,19 @@ class Module:
                 raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
             object.__setattr__(self, name, value)
             return
-        registries = (self._parameters, self._buffers, self._modules)
-        if isinstance(value, Parameter):
-            home = self._parameters
-        elif isinstance(value, Module):
-            home = self._modules
-        else:
-            home = next((r for r in registries if name in r), None)
-            if home is not None:
-                kind = {id(self._parameters): Parameter, id(self._buffers): Tensor}
-                _need(name, value, kind.get(id(home), Module))
-        for registry in registries:
-            if registry is not home:
-                registry.pop(name, None)
-        if home is None:
+        registries = {Parameter: self._parameters, Tensor: self._buffers, Module: self._modules}
+        of_value = (kind for kind in (Parameter, Module) if isinstance(value, kind))
+        of_name = (kind for kind, registry in registries.items() if name in registry)
+        kind = next(chain(of_value, of_name), None)
+        if kind is None:
             object.__setattr__(self, name, value)
-        else:
-            self.__dict__.pop(name, None)
-            home[name] = value
+            return
+        _need(name, value, kind)
+        for other, registry in registries.items():
+            if other is not kind:
+                registry.pop(name, None)
+        self.__dict__.pop(name, None)
+        registries[kind][name] = value
 
     def __getattr__(self, name: str) -> Any:
         for registry in ("_parameters", "_buffers", "_modules"):
