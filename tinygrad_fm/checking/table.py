@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple
 
 from tinygrad_fm.checking.cases import CASES, Case
-from tinygrad_fm.checking.check import GradcheckReport
+from tinygrad_fm.checking.check import gradcheck
 from tinygrad_fm.checking.run import check_case
 from tinygrad_fm.checking.second import gradgradcheck
 
@@ -18,101 +17,80 @@ Worst relative error of outputs and derivatives beside a complex step or
 differences, and PyTorch; of second derivatives beside either, and PyTorch
 {"":37}{"first order":^28}{"second order":>14}
 {"":32}{"cases":>5}{"step":>7}{"diff.":>7}{"f64":>7}{"f32":>7}{"steps":>7}{"f64":>7}"""
+COLUMNS = ("exact", "rough", "float64", "float32", "second", "second_torch")
 NAMES = list(dict.fromkeys(case.of for case in CASES))
-TorchError = Callable[[Case], float | None]
+# A judgement by PyTorch: its column, how it is called, the error (None: it has no such derivative),
+# and what is too much.
+Judge = tuple[str, str, Callable[[Case], float | None], float]
 
 
 @dataclass
 class Row:
-    """All cases of one name. An error is None where there was no such judge."""
+    """All cases of one name, with the worst error in each column that there was a judge for."""
 
     name: str
     cases: int = 0
-    exact: float | None = None
-    rough: float | None = None
-    float64: float | None = None
-    float32: float | None = None
-    second: float | None = None
-    second_torch: float | None = None
     derivatives: int = 0
     compared: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
-    def worsen(self, judge: str, error: float) -> None:
-        setattr(self, judge, max(error, getattr(self, judge) or 0.0))
+    def worsen(self, column: str, error: float) -> None:
+        self.errors[column] = max(error, self.errors.get(column, 0.0))
+
+    def check(self, case: Case, second: bool) -> None:
+        """Against a complex step or differences."""
+        report = check_case(case, False, gradgradcheck if second else gradcheck)
+        first = "rough" if "differences" in report.methods else "exact"
+        self.worsen("second" if second else first, report.worst_error)
+        self.derivatives += report.derivatives
+        order = "second order: " * second
+        self.failures += [f"{case.name}: {order}{failure}" for failure in report.failures[:1]]
+
+    def compare(self, case: Case, judges: Iterable[Judge]) -> None:
+        """With PyTorch."""
+        for column, label, torch_error, limit in judges:
+            error = torch_error(case)
+            if error is not None:
+                self.worsen(column, error)
+                if error > limit:
+                    self.failures.append(
+                        f"{case.name}: differs from PyTorch {label} by {error:.2g}"
+                    )
 
 
 def run_all(cases: Iterable[Case] = CASES) -> Iterator[Row]:
     """Check every case, against PyTorch too where it is installed; one row for each name."""
     judges = pytorch()
-    for name, group in groupby(sorted(cases, key=order), key=lambda case: case.of):
+    in_order = sorted(cases, key=lambda case: NAMES.index(case.of))
+    for name, group in groupby(in_order, key=lambda case: case.of):
         row = Row(name)
         for case in group:
             row.cases += 1
+            row.compared += bool(judges[0]) and not case.random
             try:
-                if case.numeric:
-                    report = check_case(case, raise_exception=False)
-                    judge = "rough" if "differences" in report.methods else "exact"
-                    add_report(row, case, report, judge)
-                if not case.random:
-                    row.compared += bool(judges)
-                    add_comparison(row, case, judges[:2])
-                if case.numeric:
-                    twice = check_case(case, raise_exception=False, check=gradgradcheck)
-                    add_report(row, case, twice, "second")
-                if not case.random:
-                    add_comparison(row, case, judges[2:])
+                for second in (False, True):
+                    if case.numeric:
+                        row.check(case, second)
+                    if not case.random:
+                        row.compare(case, judges[second])
             except Exception as error:  # whatever it is, the other rows are still wanted
                 row.failures.append(f"{case.name}: {type(error).__name__}: {error}")
         yield row
 
 
-def order(case: Case) -> int:
-    """Cases of one name together, names in the order of the table of cases."""
-    return NAMES.index(case.of)
-
-
-def add_report(row: Row, case: Case, report: GradcheckReport, judge: str) -> None:
-    row.derivatives += report.derivatives
-    row.worsen(judge, report.worst_error)
-    order = "second order: " * (judge == "second")
-    row.failures += [f"{case.name}: {order}{failure}" for failure in report.failures[:1]]
-
-
-class Judge(NamedTuple):
-    """PyTorch in one dtype and order."""
-
-    column: str
-    label: str
-    error: TorchError
-    limit: float
-
-
-def add_comparison(row: Row, case: Case, judges: Iterable[Judge]) -> None:
-    for column, label, torch_error, limit in judges:
-        error = torch_error(case)
-        if error is None:  # PyTorch has no such derivative
-            continue
-        row.worsen(column, error)
-        if error > limit:
-            row.failures.append(f"{case.name}: differs from PyTorch {label} by {error:.2g}")
-
-
-def pytorch() -> list[Judge]:
-    """The comparisons with PyTorch: first order in two dtypes, second in one; [] without it."""
+def pytorch() -> tuple[list[Judge], list[Judge]]:
+    """The judges of the first order, in two dtypes, and of the second in one; none without it."""
     try:
-        from tinygrad_fm.reference.operations import (
-            SECOND_TOLERANCE,
-            TOLERANCE,
-            torch_error,
-            torch_second_error,
-        )
+        import tinygrad_fm.reference.operations as torch
     except ImportError:
-        return []
-    first = [Judge(d, d, partial(torch_error, dtype=d), limit) for d, limit in TOLERANCE.items()]
-    second = partial(torch_second_error, dtype="float64")
-    limit = SECOND_TOLERANCE["float64"]
-    return [*first, Judge("second_torch", "in second order", second, limit)]
+        return [], []
+    first: list[Judge] = [
+        (dtype, dtype, partial(torch.torch_error, dtype=dtype), limit)
+        for dtype, limit in torch.TOLERANCE.items()
+    ]
+    error = partial(torch.torch_second_error, dtype="float64")
+    return first, [("second_torch", "in second order", error, torch.SECOND_TOLERANCE["float64"])]
 
 
 def print_table() -> bool:
@@ -129,18 +107,16 @@ def print_table() -> bool:
 
 
 def line(row: Row) -> str:
-    errors = (row.exact, row.rough, row.float64, row.float32, row.second, row.second_torch)
+    errors = (row.errors.get(column) for column in COLUMNS)
     shown = ["-" if error is None else f"{error:.0e}" if error else "0" for error in errors]
     return f"{row.name:<32}{row.cases:>5}" + "".join(f"{error:>7}" for error in shown)
 
 
 def summary(rows: list[Row]) -> str:
-    cases, derivatives, compared, failed = (
-        sum(values)
-        for values in zip(
-            *((r.cases, r.derivatives, r.compared, len(r.failures)) for r in rows), strict=True
-        )
+    cases, derivatives, compared = (
+        sum(getattr(row, count) for row in rows) for count in ("cases", "derivatives", "compared")
     )
+    failed = sum(len(row.failures) for row in rows)
     lines = [
         f"{len(rows)} operations, layers and losses, {cases} cases: "
         f"{f'{failed} FAILURES' if failed else 'all right'}",
