@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -190,17 +190,29 @@ class _Check:
         for index, direction in directions:
             moved = np.flatnonzero(direction)  # an infinite slope elsewhere does not matter
             computed = gradients[:, moved] @ direction.ravel()[moved]
-            verdict = self.judge(name, direction, computed)
-            report.methods.add(verdict.method)
-            report.derivatives += int(verdict.smooth.sum())
-            report.worst_error = max(report.worst_error, float(verdict.error.max()))
-            if not verdict.smooth.all():
+            method, expected, error, smooth = self.judge(name, direction, computed)
+            report.methods.add(method)
+            report.derivatives += int(smooth.sum())
+            report.worst_error = max(report.worst_error, float(error.max()))
+            if not smooth.all():
                 report.kinks.append((name, index))
-            report.failures += verdict.failures(name, index, self.shape)
+            wrong = np.flatnonzero(error > TOLERANCE[method])
+            # The random combination of outputs, the first upstream, only if no single output is.
+            for u in wrong[wrong > 0] if (wrong > 0).any() else wrong:
+                output = None if u == 0 else _index(u - 1, self.shape)
+                found = float(computed[u]), float(expected[u]), float(error[u])
+                report.failures.append(Failure(name, index, output, *found, method))
         return report
 
-    def judge(self, name: str, direction: np.ndarray, computed: np.ndarray) -> Verdict:
-        """The verdict of the first method that confirms the derivatives, or of the last one."""
+    def judge(
+        self, name: str, direction: np.ndarray, computed: np.ndarray
+    ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+        """The first method that confirms the derivatives, or the last one, and its findings.
+
+        Returns:
+            The method, and for each upstream the expected derivative, the error of the computed
+            one (0 at kinks), and whether the function is smooth.
+        """
         x = self.subject.point[name]
         typical = float(np.abs(self.centre).max()) / max(1.0, float(np.abs(x).max()))
         for method, slope in self.slopes(name, direction, typical):
@@ -215,10 +227,9 @@ class _Check:
                 error = np.abs(computed - expected) / np.maximum(size, floor)
             error[np.isnan(error)] = np.inf
             error[~smooth] = 0.0
-            verdict = Verdict(method, computed, expected, error, smooth)
             if error.max() <= TOLERANCE[method]:
                 break
-        return verdict
+        return method, expected, error, smooth
 
     def slopes(self, name: str, direction: np.ndarray, typical: float) -> list[tuple[str, Slope]]:
         """The derivative along `direction` by each method that can be used, most exact first."""
@@ -246,37 +257,13 @@ class _Check:
         return usable
 
 
-class Verdict(NamedTuple):
-    """Derivatives along one direction, one for each upstream gradient."""
-
-    method: str
-    computed: np.ndarray
-    expected: np.ndarray
-    error: np.ndarray  # 0 at kinks
-    smooth: np.ndarray
-
-    def failures(
-        self, name: str, index: tuple[int, ...] | None, shape: tuple[int, ...]
-    ) -> list[Failure]:
-        """What is wrong; the random combination of outputs only if no single output is."""
-        wrong = np.flatnonzero(self.error > TOLERANCE[self.method])
-        return [
-            Failure(
-                name,
-                index,
-                None if u == 0 else tuple(int(i) for i in np.unravel_index(u - 1, shape)),
-                float(self.computed[u]),
-                float(self.expected[u]),
-                float(self.error[u]),
-                self.method,
-            )
-            for u in (wrong[wrong > 0] if (wrong > 0).any() else wrong)
-        ]
-
-
 def unit_vectors(shape: tuple[int, ...], elements: Iterable[int]) -> Directions:
     """For each element its index, and the direction that moves it alone."""
     for element in elements:
         direction = np.zeros(shape)
         direction.flat[element] = 1.0
-        yield tuple(int(i) for i in np.unravel_index(element, shape)), direction
+        yield _index(element, shape), direction
+
+
+def _index(element: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(element, shape))

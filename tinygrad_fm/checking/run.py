@@ -20,32 +20,33 @@ class Result(NamedTuple):
     gradients: list[np.ndarray | None]
 
 
-def run_case(case: Case, arrays: list[np.ndarray], upstream: np.ndarray) -> Result:
-    """Forward and backward; a gradient that never came is zero, as an untouched input's is."""
-    tensors = [
-        Tensor(a, requires_grad=source.differentiable)
-        for a, source in zip(arrays, case.inputs, strict=True)
-    ]
-    y = case.run(tinygrad_fm, *tensors)
-    y.backward(Tensor(upstream))
+def run_case(
+    case: Case, arrays: list[np.ndarray], upstream: np.ndarray, lib: Any = tinygrad_fm
+) -> Result:
+    """Forward and backward; a gradient that never came is zero, as an untouched input's is.
+
+    `lib` is tinygrad_fm or torch, here and below.
+    """
+    tensors = _tensors(lib, case, arrays)
+    y = case.run(lib, *tensors)
+    y.backward(lib.from_numpy(upstream).to(y.dtype))
     gradients = [
-        None if not t.requires_grad else np.zeros(t.shape) if t.grad is None else t.grad.data
+        None if not t.requires_grad else np.zeros(t.shape) if t.grad is None else t.grad.numpy()
         for t in tensors
     ]
-    return Result(y.data, gradients)
+    return Result(y.detach().numpy(), gradients)
+
+
+def _tensors(lib: Any, case: Case, arrays: list[np.ndarray]) -> list[Any]:
+    pairs = zip(arrays, case.inputs, strict=True)
+    return [lib.from_numpy(a).requires_grad_(source.differentiable) for a, source in pairs]
 
 
 def second_gradients(
     lib: Any, case: Case, arrays: list[np.ndarray], upstream: np.ndarray
 ) -> list[np.ndarray]:
-    """∂⟨w, ∂⟨upstream, output⟩/∂(inputs)⟩/∂(each input, and upstream) in `lib`, w being random.
-
-    `lib` is tinygrad_fm or torch.
-    """
-    tensors = [
-        lib.from_numpy(a).requires_grad_(source.differentiable)
-        for a, source in zip(arrays, case.inputs, strict=True)
-    ]
+    """∂⟨w, ∂⟨upstream, output⟩/∂(inputs)⟩/∂(each input, and upstream), w being random."""
+    tensors = _tensors(lib, case, arrays)
     wanted = [t for t in tensors if t.requires_grad]
     y = case.run(lib, *tensors)
     g = lib.from_numpy(upstream).to(y.dtype).requires_grad_()

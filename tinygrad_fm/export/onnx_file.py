@@ -73,7 +73,7 @@ def onnx_file(run: SavedRun) -> bytes:
         ExportError: onnx is not installed, or it has no operator for an operation.
     """
     graph = _graph()
-    from onnx import TensorProto, helper
+    from tinygrad_fm.export.onnx_graph import info
 
     x = _normalised(graph, "images", run.normalise)
     example = np.random.default_rng(0).normal(size=(2, 1, 28, 28)).astype(np.float32)
@@ -82,8 +82,8 @@ def onnx_file(run: SavedRun) -> bytes:
     graph.node("Identity", last, name="probabilities")
     return _file(
         graph,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 1, 28, 28])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 10])],
+        [info("images", np.dtype(np.uint8), (-1, 1, 28, 28))],
+        [info("probabilities", np.dtype(np.float32), (-1, 10))],
         name=run.recipe.name,
         doc="images: uint8 pixels 0 to 255, light on black; probabilities of the classes",
         facts={"recipe": run.recipe.name, "classes": json.dumps(run.classes)},

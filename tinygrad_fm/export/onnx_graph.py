@@ -335,10 +335,6 @@ def _reshape(graph: Graph, step: Step, x: str) -> str:
     return graph.node("Reshape", x, graph.sizes(sizes), allowzero=1)
 
 
-def _expand(graph: Graph, step: Step, x: str) -> str:
-    return graph.node("Expand", x, graph.sizes(step.options["shape"]))
-
-
 def _pad(graph: Graph, step: Step, x: str) -> str:
     before, after = zip(*step.options["widths"], strict=True)
     value = graph.number(step.options["value"], step.output)
@@ -380,21 +376,18 @@ def _index(graph: Graph, step: Step, x: str, *arrays: str) -> str:
 
 _END = 2**31 - 1  # beyond every axis
 
+_SAME_NAME: tuple[type[ops.Function], ...] = (
+    ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Pow, ops.Neg, ops.Exp, ops.Log, ops.Sqrt, ops.Abs,
+    ops.Sin, ops.Cos, ops.Erf, ops.Tanh, ops.Sigmoid, ops.Where,
+)  # fmt: skip
 WRITERS: dict[type[ops.Function], Callable[..., str]] = {
-    **{
-        operation: _plain(operation.__name__)
-        for operation in (
-            *(ops.Add, ops.Sub, ops.Mul, ops.Div, ops.Pow, ops.Neg, ops.Exp, ops.Log, ops.Sqrt),
-            *(ops.Abs, ops.Sin, ops.Cos, ops.Erf, ops.Tanh, ops.Sigmoid, ops.Where),
-        )
-    },
+    **{operation: _plain(operation.__name__) for operation in _SAME_NAME},
     ops.ReLU: _plain("Relu"),
     ops.LeakyReLU: _plain("LeakyRelu", alpha="negative_slope"),
     ops.ELU: _plain("Elu", alpha="alpha"),
     ops.Softplus: _softplus,
     ops.Clamp: _clamp,
     ops.Maximum: _plain("Max"),
-    ops.Where: _plain("Where"),
     ops.Cast: _cast,
     ops.Clone: _plain("Identity"),
     ops.Sum: _reduced("ReduceSum"),
@@ -407,7 +400,7 @@ WRITERS: dict[type[ops.Function], Callable[..., str]] = {
     ops.LogSoftmax: _plain("LogSoftmax", axis="axis"),
     ops.Reshape: _reshape,
     ops.Permute: _plain("Transpose", perm="axes"),
-    ops.Expand: _expand,
+    ops.Expand: lambda graph, step, x: graph.node("Expand", x, graph.sizes(step.options["shape"])),
     ops.Cat: _plain("Concat", axis="axis"),
     ops.Pad: _pad,
     ops.Index: _index,

@@ -22,19 +22,9 @@ NO_SECOND = ("not implemented", "not differentiable", "got None (or an undefined
 
 def run_case_in_torch(case: Case, arrays: list[np.ndarray], upstream: np.ndarray) -> Result:
     """What `run_case` does, in PyTorch."""
-    tensors = [
-        torch.tensor(a, requires_grad=source.differentiable)
-        for a, source in zip(arrays, case.inputs, strict=True)
-    ]
     with warnings.catch_warnings():  # advice on speed, and on what later versions will do
         warnings.simplefilter("ignore", UserWarning)
-        y = case.run(torch, *tensors)
-    y.backward(torch.as_tensor(upstream).to(y.dtype))
-    gradients = [
-        None if not t.requires_grad else np.zeros(t.shape) if t.grad is None else t.grad.numpy()
-        for t in tensors
-    ]
-    return Result(y.detach().numpy(), gradients)
+        return run_case(case, arrays, upstream, torch)
 
 
 def torch_error(case: Case, dtype: str) -> float:
