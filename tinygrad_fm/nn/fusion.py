@@ -25,21 +25,13 @@ def conv_block(layers: Sequence[Any], x: Tensor) -> tuple[Tensor, int] | None:
     Returns:
         The block's output and how many layers it stands for, or None if they are not such a block.
     """
-    conv, *rest = layers[:4]
-    norm = None
-    if rest and isinstance(rest[0], BatchNorm2d):
-        norm = rest.pop(0)
-    if not (
-        type(conv) is Conv2d
-        and len(rest) >= 2
-        and type(rest[0]) is ReLU
-        and type(rest[1]) is MaxPool2d
-        and _is_3x3(conv, x)
-        and _is_2x2(rest[1])
-    ):
+    norm = layers[1] if len(layers) > 1 and type(layers[1]) is BatchNorm2d else None
+    used = layers[: 3 if norm is None else 4]
+    if [type(layer) for layer in used if layer is not norm] != [Conv2d, ReLU, MaxPool2d]:
         return None
-    used = [conv, *rest[:2]] if norm is None else [conv, norm, *rest[:2]]
-    if type(norm) not in (type(None), BatchNorm2d) or any(layer._forward_hooks for layer in used):
+    conv, pool = used[0], used[-1]
+    hooked = any(layer._forward_hooks for layer in used)
+    if hooked or not (_is_3x3(conv, x) and _is_2x2(pool)):
         return None
     if norm is None:
         parameters = [p for p in (conv.weight, conv.bias) if p is not None]

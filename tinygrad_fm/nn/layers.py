@@ -53,17 +53,18 @@ class Linear(_Weighted):
 class _Conv(_Weighted):
     """What convolution and transposed convolution share: their arguments and weights."""
 
+    _transposed = False
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: Size,
-        stride: Size,
-        padding: Size | str,
-        dilation: Size,
-        groups: int,
-        bias: bool,
-        transposed: bool = False,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if groups < 1 or in_channels % groups or out_channels % groups:
@@ -76,8 +77,8 @@ class _Conv(_Weighted):
         self.stride = F._pair("stride", stride)
         self.padding = padding if isinstance(padding, str) else F._pair("padding", padding)
         self.dilation, self.groups = F._pair("dilation", dilation), groups
-        first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        self._add_weights(bias, out_channels, first, second // groups, height, width)
+        ends = (in_channels, out_channels) if self._transposed else (out_channels, in_channels)
+        self._add_weights(bias, out_channels, ends[0], ends[1] // groups, height, width)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={_short(self.kernel_size)}"
@@ -93,21 +94,6 @@ class Conv2d(_Conv):
     See `nn.functional.conv2d` for sizes and errors.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
-        )
-
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
@@ -119,6 +105,8 @@ class ConvTranspose2d(_Conv):
 
     See `nn.functional.conv_transpose2d` for sizes and errors.
     """
+
+    _transposed = True
 
     def __init__(
         self,
@@ -133,21 +121,13 @@ class ConvTranspose2d(_Conv):
         dilation: Size = 1,
     ) -> None:
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, True
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
         )
         self.output_padding = F._pair("output_padding", output_padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(
-            x,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,  # type: ignore[arg-type]  # a size: __init__ takes no name here
-            self.output_padding,
-            self.groups,
-            self.dilation,
-        )
+        how: Any = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(x, self.weight, self.bias, *how)
 
 
 def _short(size: Any) -> Any:
