@@ -21,7 +21,8 @@ from tinygrad_fm.checking.cases.case import (
 SOME_IGNORED = given([1, -100, 0, 2, -100, 1])
 
 
-def each_reduction(of: str, what: str, *inputs: Input, **options: Any) -> list[Case]:
+def reductions(of: str, what: str, *inputs: Input, **options: Any) -> list[Case]:
+    """A loss with each reduction; its arguments as `functional` takes them."""
     return [
         functional(of, f"{what} {reduction}".strip(), *inputs, reduction=reduction, **options)
         for reduction in ("none", "mean", "sum")
@@ -29,19 +30,18 @@ def each_reduction(of: str, what: str, *inputs: Input, **options: Any) -> list[C
 
 
 CLASSES: list[Case] = [
-    *each_reduction("cross_entropy", "", normal(6, 3), labels(3, 6)),
-    *each_reduction("cross_entropy", "of images", normal(2, 3, 2, 2), labels(3, 2, 2, 2)),
-    *each_reduction("cross_entropy", "weights", normal(6, 3), labels(3, 6), constant(positive(3))),
-    *each_reduction("cross_entropy", "smoothing", normal(6, 3), labels(3, 6), label_smoothing=0.1),
-    *each_reduction("cross_entropy", "some ignored", normal(6, 3), SOME_IGNORED),
-    *each_reduction("cross_entropy", "ignoring class 2", normal(6, 3), labels(3, 6),
-                    ignore_index=2),
-    *each_reduction("cross_entropy", "everything at once", normal(6, 3, scale=5), SOME_IGNORED,
-                    constant(positive(3)), label_smoothing=0.3),
-    *each_reduction("nll_loss", "", normal(6, 3), labels(3, 6)),
-    *each_reduction("nll_loss", "of images", normal(2, 3, 2, 2), labels(3, 2, 2, 2)),
-    *each_reduction("nll_loss", "weights, some ignored", normal(6, 3), SOME_IGNORED,
-                    constant(positive(3))),
+    *reductions("cross_entropy", "", normal(6, 3), labels(3, 6)),
+    *reductions("cross_entropy", "of images", normal(2, 3, 2, 2), labels(3, 2, 2, 2)),
+    *reductions("cross_entropy", "weights", normal(6, 3), labels(3, 6), constant(positive(3))),
+    *reductions("cross_entropy", "smoothing", normal(6, 3), labels(3, 6), label_smoothing=0.1),
+    *reductions("cross_entropy", "some ignored", normal(6, 3), SOME_IGNORED),
+    *reductions("cross_entropy", "ignoring class 2", normal(6, 3), labels(3, 6), ignore_index=2),
+    *reductions("cross_entropy", "everything at once", normal(6, 3, scale=5), SOME_IGNORED,
+                constant(positive(3)), label_smoothing=0.3),
+    *reductions("nll_loss", "", normal(6, 3), labels(3, 6)),
+    *reductions("nll_loss", "of images", normal(2, 3, 2, 2), labels(3, 2, 2, 2)),
+    *reductions("nll_loss", "weights, some ignored", normal(6, 3), SOME_IGNORED,
+                constant(positive(3))),
     loss("nn.CrossEntropyLoss", "", normal(6, 3), labels(3, 6)),
     loss("nn.CrossEntropyLoss", "all options", normal(6, 3), labels(3, 6), ignore_index=1,
          reduction="sum", label_smoothing=0.2),
@@ -49,24 +49,21 @@ CLASSES: list[Case] = [
 ]  # fmt: skip
 
 NUMBERS: list[Case] = [
-    *each_reduction("mse_loss", "", normal(3, 4), normal(3, 4)),
-    *each_reduction("l1_loss", "", spread(3, 4), constant(normal(3, 4)), analytic=False),
-    *each_reduction("smooth_l1_loss", "", spread(3, 4, reach=3), normal(3, 4), analytic=False),
-    *each_reduction("smooth_l1_loss", "β 0.3", spread(3, 4), normal(3, 4),
-                    analytic=False, beta=0.3),
-    *each_reduction("smooth_l1_loss", "β 0", spread(3, 4), normal(3, 4),
-                    analytic=False, beta=0.0),
-    *each_reduction("binary_cross_entropy", "", probability(3, 4), probability(3, 4)),
-    *each_reduction("binary_cross_entropy", "weights",
-                    probability(3, 4), probability(3, 4), constant(positive(4))),
-    *each_reduction("binary_cross_entropy_with_logits", "", normal(3, 4, scale=3),
-                    probability(3, 4)),
-    *each_reduction("binary_cross_entropy_with_logits", "weights", normal(3, 4), probability(3, 4),
-                    constant(positive(3, 4))),
-    *each_reduction("binary_cross_entropy_with_logits", "pos_weight", normal(4, 3, scale=3),
-                    probability(4, 3), pos_weight=constant(positive(3))),
-    *each_reduction("kl_div", "", normal(3, 4), probability(3, 4)),
-    *each_reduction("kl_div", "log target", normal(3, 4), normal(3, 4), log_target=True),
+    *reductions("mse_loss", "", normal(3, 4), normal(3, 4)),
+    *reductions("l1_loss", "", spread(3, 4), constant(normal(3, 4)), analytic=False),
+    *reductions("smooth_l1_loss", "", spread(3, 4, reach=3), normal(3, 4), analytic=False),
+    *reductions("smooth_l1_loss", "β 0.3", spread(3, 4), normal(3, 4), analytic=False, beta=0.3),
+    *reductions("smooth_l1_loss", "β 0", spread(3, 4), normal(3, 4), analytic=False, beta=0.0),
+    *reductions("binary_cross_entropy", "", probability(3, 4), probability(3, 4)),
+    *reductions("binary_cross_entropy", "weights",
+                probability(3, 4), probability(3, 4), constant(positive(4))),
+    *reductions("binary_cross_entropy_with_logits", "", normal(3, 4, scale=3), probability(3, 4)),
+    *reductions("binary_cross_entropy_with_logits", "weights", normal(3, 4), probability(3, 4),
+                constant(positive(3, 4))),
+    *reductions("binary_cross_entropy_with_logits", "pos_weight", normal(4, 3, scale=3),
+                probability(4, 3), pos_weight=constant(positive(3))),
+    *reductions("kl_div", "", normal(3, 4), probability(3, 4)),
+    *reductions("kl_div", "log target", normal(3, 4), normal(3, 4), log_target=True),
     functional("kl_div", "batchmean", normal(3, 4), probability(3, 4), reduction="batchmean"),
     loss("nn.MSELoss", "", normal(3, 4), normal(3, 4)),
     loss("nn.L1Loss", "", spread(3, 4), normal(3, 4), analytic=False),

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tinygrad_fm.checking.cases.case import Case, case, constant, functional, layer, normal
+from typing import Any
+
+from tinygrad_fm.checking.cases.case import Case, Input, case, constant, functional, layer, normal
+
+
+def einsum(what: str, equation: str, *operands: Input) -> Case:
+    def run(lib: Any, *tensors: Any) -> Any:
+        return lib.einsum(equation, *tensors)
+
+    return case("einsum", what, run, *operands)
+
 
 PRODUCTS: list[Case] = [
     case("matmul", "", lambda lib, a, b: a @ b, normal(3, 4), normal(4, 2)),
@@ -27,24 +37,16 @@ PRODUCTS: list[Case] = [
                analytic=False),
     layer("nn.Linear", "", (4, 3), normal(2, 4), normal(3, 4), normal(3)),
     layer("nn.Linear", "no bias", (4, 3), normal(2, 4), normal(3, 4), bias=False),
-    case("einsum", "matrix product", lambda lib, a, b: lib.einsum("ij,jk->ik", a, b),
-         normal(3, 4), normal(4, 2)),
-    case("einsum", "summed letters", lambda lib, a, b: lib.einsum("bij,bjk->bi", a, b),
-         normal(2, 3, 4), normal(2, 4, 2)),
-    case("einsum", "implicit output", lambda lib, a, b: lib.einsum("ij,kj", a, b),
-         normal(3, 4), normal(2, 4)),
-    case("einsum", "three operands", lambda lib, a, b, c: lib.einsum("i,ij,j->", a, b, c),
-         normal(3), normal(3, 4), normal(4)),
-    case("einsum", "…", lambda lib, a, b: lib.einsum("...ij,jk->...ik", a, b),
-         normal(2, 3, 4), normal(4, 2)),
-    case("einsum", "… broadcasting", lambda lib, a, b: lib.einsum("...i,...i->...", a, b),
-         normal(2, 1, 3), normal(4, 3)),
-    case("einsum", "a letter of size 1", lambda lib, a, b: lib.einsum("ij,ij->i", a, b),
-         normal(2, 1), normal(2, 3)),
-    case("einsum", "diagonal", lambda lib, a: lib.einsum("ii->i", a), normal(3, 3)),
-    case("einsum", "trace", lambda lib, a: lib.einsum("ii->", a), normal(3, 3)),
-    case("einsum", "diagonals of a stack", lambda lib, a, b: lib.einsum("...ii,...i", a, b),
-         normal(2, 3, 3), normal(2, 3)),
-    case("einsum", "sum and transpose", lambda lib, a: lib.einsum("ijk->ki", a), normal(3, 2, 4)),
+    einsum("matrix product", "ij,jk->ik", normal(3, 4), normal(4, 2)),
+    einsum("summed letters", "bij,bjk->bi", normal(2, 3, 4), normal(2, 4, 2)),
+    einsum("implicit output", "ij,kj", normal(3, 4), normal(2, 4)),
+    einsum("three operands", "i,ij,j->", normal(3), normal(3, 4), normal(4)),
+    einsum("…", "...ij,jk->...ik", normal(2, 3, 4), normal(4, 2)),
+    einsum("… broadcasting", "...i,...i->...", normal(2, 1, 3), normal(4, 3)),
+    einsum("a letter of size 1", "ij,ij->i", normal(2, 1), normal(2, 3)),
+    einsum("diagonal", "ii->i", normal(3, 3)),
+    einsum("trace", "ii->", normal(3, 3)),
+    einsum("diagonals of a stack", "...ii,...i", normal(2, 3, 3), normal(2, 3)),
+    einsum("sum and transpose", "ijk->ki", normal(3, 2, 4)),
     case("einsum", "one operand twice", lambda lib, a: lib.einsum("ij,ij->", a, a), normal(3, 4)),
 ]  # fmt: skip
