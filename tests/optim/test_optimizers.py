@@ -496,3 +496,22 @@ def test_no_denormals_are_left_when_gradients_vanish(name, options, dtype):
     buffers = [b for b in ours.state[p].values() if isinstance(b, np.ndarray)]
     assert denormals([p.data, *buffers]) == 0
     np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-5, atol=1e-29)
+
+
+class Plain(optim.Optimizer):
+    """p = p - lr · g, with no other option than those that are given."""
+
+    def _update(self, p, g, state, group, scratch):
+        p -= group["lr"] * g
+
+
+@pytest.mark.parametrize(
+    ("options", "end"), [({}, 0.4), ({"maximize": True}, 1.6), ({"weight_decay": 0.5}, 0.221)]
+)
+def test_an_optimizer_of_the_users_may_leave_options_out(options, end):
+    p = Parameter(np.ones(1))
+    optimizer = Plain([p], {"lr": 0.6 / 70, **options})
+    for _ in range(70):  # beyond the 64th step, which looks for denormals
+        p.grad = Tensor(np.ones(1))
+        optimizer.step()
+    np.testing.assert_allclose(p.data, end, rtol=1e-3)

@@ -32,6 +32,8 @@ FLUSH_BELOW_TINY_TIMES = 1e8
 class Optimizer:
     """Base class: a subclass passes its defaults to `__init__` and writes `_update`.
 
+    The options "weight_decay" and "maximize" are seen to here, where the defaults have them.
+
     `param_groups` is a list of dicts, each with the list "params" and a value for every option;
     `state` maps a parameter to a dict with the count "step" and the optimizer's buffers.
 
@@ -120,7 +122,7 @@ class Optimizer:
         state["step"] += 1
         self._update(p, _penalized(p, grad, group, scratch[0]), state, group, scratch)
         if state["step"] % FLUSH_EVERY == 0:  # counted in the state: the same when resumed
-            if group["weight_decay"]:
+            if group.get("weight_decay"):
                 _flush(p, scratch[0])  # weights that nothing but the decay moves any more
             for value in state.values():
                 if isinstance(value, np.ndarray):
@@ -232,7 +234,7 @@ def _penalized(p: Array, grad: Array, group: Group, out: Array) -> Array:
 
     Decoupled, the decay shrinks p itself, by lr · weight_decay · p, and leaves the gradient alone.
     """
-    weight_decay, maximize = group["weight_decay"], group["maximize"]
+    weight_decay, maximize = group.get("weight_decay"), group.get("maximize")
     if weight_decay and group.get("decoupled_weight_decay"):
         np.multiply(p, 1 - group["lr"] * weight_decay, out=p)
     elif weight_decay:
