@@ -34,33 +34,40 @@ def rows_of_chunk(rows: np.ndarray) -> int:
 
 
 def channel_sums(rows: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
-    """Σ rows, or Σ rows·other, for each channel, (C), in double precision.
+    """Σ rows, or Σ rows·other, for each channel, (C), in double precision."""
+    chunks = chunks_of(len(rows), 4 * rows_of_chunk(rows))
+    sums = np.zeros((len(chunks), rows.shape[1]), _wide(rows))
+
+    def body(i: int, s: slice, take: Take) -> None:
+        sums[i] = sums_of(rows[s], take, None if other is None else other[s])
+
+    for_chunks(body, chunks)
+    return sums.sum(axis=0)
+
+
+def sums_of(rows: np.ndarray, take: Take, other: np.ndarray | None = None) -> np.ndarray:
+    """`channel_sums` of one chunk, on one thread.
 
     Several rows are one run of numbers, each with a sum of its own in the rows' precision: fewer
     roundings, and no more work.
     """
     channels = rows.shape[1]
-    repeat = 1 << max(RUN // max(channels, 1), 1).bit_length() - 1  # divides the length of a chunk
+    repeat = 1 << max(RUN // max(channels, 1), 1).bit_length() - 1
     even = len(rows) // repeat * repeat
-    chunks = chunks_of(even, 4 * rows_of_chunk(rows))
-    dtype = rows.dtype if other is None else np.result_type(rows, other)
-    sums = np.empty((len(chunks), repeat * channels), dtype)
-
-    def body(i: int, s: slice, take: Take) -> None:
-        part = rows[s]
-        with np.errstate(over="ignore"):  # who squares looks at the sum
-            if other is not None:
-                part = np.multiply(part, other[s], out=take(part.shape, dtype))
-            runs = part.reshape(-1, repeat * channels)
-            np.dot(np.ones(len(runs), dtype), runs, out=sums[i])
-
-    for_chunks(body, chunks)
-    wide = np.result_type(dtype, np.float64)
-    total = sums.reshape(-1, channels).sum(axis=0, dtype=wide)
-    if even < len(rows):
-        rest = rows[even:] if other is None else np.multiply(rows[even:], other[even:], dtype=wide)
-        total += rest.sum(axis=0, dtype=wide)
+    with np.errstate(over="ignore"):  # who squares looks at the sum
+        if other is not None:
+            dtype = np.result_type(rows, other)
+            rows = np.multiply(rows, other, out=take(rows.shape, dtype))
+        runs = rows[:even].reshape(-1, repeat * channels)
+        sums = np.dot(np.ones(len(runs), rows.dtype), runs).reshape(-1, channels)
+        total = sums.sum(axis=0, dtype=_wide(rows))
+        if even < len(rows):
+            total += rows[even:].sum(axis=0, dtype=_wide(rows))
     return total
+
+
+def _wide(rows: np.ndarray) -> np.dtype:
+    return np.result_type(rows, np.float64)
 
 
 def scale_and_shift(

@@ -19,12 +19,11 @@ import numpy as np
 
 from tinygrad_fm.ops.conv import PLAIN, Conv2d, correlate
 from tinygrad_fm.ops.elementwise import ReLU
-from tinygrad_fm.ops.fast.channels import channel_sums
+from tinygrad_fm.ops.fast.channels import sums_of
 from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.conv3x3 import convolution
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Array, Function, Gradients, select
 from tinygrad_fm.ops.norm import BatchNorm, far_from_zero, moments, move
 from tinygrad_fm.ops.pool import MaxPool2d, Window
@@ -178,23 +177,23 @@ class ConvNormReLUPool(_Block):
             self.conv.forward(i, s, self.planes[i], take)
             self.clear_overhang(self.planes[i])
             self.pool(self.planes[i], s, self.pooled[i], take)
-            add_up(i)
+            add_up(i, take)
 
-        def add_up(i: int) -> None:
+        def add_up(i: int, take: Take) -> None:
             rows = self.planes[i].reshape(-1, o)
-            sums[0, i], sums[1, i] = channel_sums(rows), channel_sums(rows, rows)
+            sums[0, i], sums[1, i] = sums_of(rows, take), sums_of(rows, take, rows)
 
-        def shift(i: int) -> None:
+        def shift(i: int, s: slice, take: Take) -> None:
             self.planes[i], self.pooled[i] = self.planes[i] - origin, self.pooled[i] - origin
             self.clear_overhang(self.planes[i])
-            add_up(i)
+            add_up(i, take)
 
         for_chunks(convolve, self.chunks)
         mean, variance = moments(sums.sum(axis=1), self.count)
         origin = np.zeros_like(mean)
         if far_from_zero(mean, variance):
             origin = mean
-            parallel_for(shift, len(self.chunks))  # in double precision from here on
+            for_chunks(shift, self.chunks)  # in double precision from here on
             mean, variance = moments(sums.sum(axis=1), self.count)
         if running:
             center = (mean + origin) * self.sign + (shifts[0] if bias else 0)
@@ -221,7 +220,7 @@ class ConvNormReLUPool(_Block):
         def activate(i: int, s: slice, take: Take) -> None:
             select(hwnc[:, :, s], self.out[:, :, s] > 0, dpooled[i])
             rows, g = self.pooled[i].reshape(-1, o), dpooled[i].reshape(-1, o)
-            sums[0, i], sums[1, i] = channel_sums(g), channel_sums(rows, g)
+            sums[0, i], sums[1, i] = sums_of(g, take), sums_of(rows, take, g)
 
         for_chunks(activate, self.chunks)
         dbeta, product = sums.sum(axis=1)
