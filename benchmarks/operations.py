@@ -38,7 +38,17 @@ CASES = (
     Case("conv 3×3, 64→128", (64, 7, 7), lambda nn: nn.Conv2d(64, 128, 3, padding=1)),
     Case("conv 3×3 stride 2, 32→64", (32, 14, 14), lambda nn: nn.Conv2d(32, 64, 3, 2, 1)),
     Case("conv 5×5, 32→64", (32, 14, 14), lambda nn: nn.Conv2d(32, 64, 5, padding=2)),
+    Case("conv 7×7, 16→32", (16, 14, 14), lambda nn: nn.Conv2d(16, 32, 7, padding=3)),
     Case("conv 1×1, 64→128", (64, 14, 14), lambda nn: nn.Conv2d(64, 128, 1)),
+    Case("conv 1×1 stride 2, 32→64", (32, 14, 14), lambda nn: nn.Conv2d(32, 64, 1, 2)),
+    Case("conv 3×3 unpadded, 32→64", (32, 14, 14), lambda nn: nn.Conv2d(32, 64, 3)),
+    Case("conv 3×3 dilation 2, 32→32", (32, 14, 14), lambda nn: nn.Conv2d(32, 32, 3, 1, 2, 2)),
+    Case("conv 3×3 depthwise, 64", (64, 14, 14), lambda nn: nn.Conv2d(64, 64, 3, 1, 1, groups=64)),
+    Case("conv 3×3 groups 4, 64", (64, 14, 14), lambda nn: nn.Conv2d(64, 64, 3, 1, 1, groups=4)),
+    Case("transposed 2×2 stride 2, 64→32", (64, 7, 7), lambda nn: nn.ConvTranspose2d(64, 32, 2, 2)),
+    Case(
+        "transposed 4×4 stride 2, 64→32", (64, 7, 7), lambda nn: nn.ConvTranspose2d(64, 32, 4, 2, 1)
+    ),
     Case(
         "conv 3×3 - ReLU - pool, 32→64",
         (32, 14, 14),

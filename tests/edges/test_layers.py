@@ -608,7 +608,7 @@ KNOWN: dict[str, tuple[Known, ...]] = {
         *NO_KERNEL,
         *known(DIFFERS, SPREADS, "*padding=1) of * one NaN", "*padding=1) of * one inf",
                "*padding=1) of * both infs", "* of kernel NaN", "* of kernel inf"),
-        *known(ACCEPTED, "no outputs", "*padding=1) of no outputs"),
+        *known(ACCEPTED, "no outputs", "* of no outputs"),
         *known(ACCEPTED, IN_BYTES, "*2, 4, 2) of uint8 *"),
     ),
     "conv_transpose2d": (

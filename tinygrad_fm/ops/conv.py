@@ -1,8 +1,8 @@
-"""Two-dimensional convolution and its transpose, as matrix products of patches (im2col).
+"""Two-dimensional convolution and its transpose.
 
 Shapes are PyTorch's, images (N, C, H, W) and weights (O, C/groups, KH, KW). The memory behind
-them is channels-last: a patch is then a few contiguous runs, its rows lie in the order in which the
-matrix product wants them, and the product comes out in the layout that the next layer reads.
+results is that of (H, W, N, C), the layout that the next layer reads; the arithmetic is in
+`fast/patches.py` (matrix products), `fast/tiles.py` (3×3) and `fast/depthwise.py`.
 
 Convolution is linear in the image and in the weight, so three maps and their adjoints are all
 there is. Each is an operation, and their derivatives are the other two, to any order:
@@ -14,16 +14,15 @@ there is. Each is an operation, and their derivatives are the other two, to any 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from tinygrad_fm.ops.fast.chunks import Take, Workspace, chunks_of, for_chunks
+from tinygrad_fm.ops.fast import depthwise, patches, rows, scatter, tiles
+from tinygrad_fm.ops.fast.channels import as_rows, channel_sums
+from tinygrad_fm.ops.fast.laid import Laid, phases
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Array, Function, Gradients
 
 Pair = tuple[int, int]
@@ -61,7 +60,7 @@ class Conv2d(Function):
         self.save_factors(x, weight)
         y = correlate(x, weight, geometry, geometry.output_size(x.shape[2:], weight.shape[2:]))
         if bias:
-            y += bias[0][:, None, None]
+            add_bias(y, bias[0])
         return y
 
     def backward(self, grad: Array) -> Gradients:
@@ -88,7 +87,7 @@ class ConvTranspose2d(Function):
         channels = weight.shape[1] * geometry.groups
         y = spread(x, weight, (len(x), channels, *output_size), geometry)
         if bias:
-            y += bias[0][:, None, None]
+            add_bias(y, bias[0])
         return y
 
     def backward(self, grad: Array) -> Gradients:
@@ -127,133 +126,96 @@ def conv_of_size(x: Any, weight: Any, geometry: Geometry, size: tuple[int, ...])
     return y if y.shape[2:] == size else y[:, :, : size[0], : size[1]]
 
 
+def add_bias(y: Array, bias: Array) -> None:
+    """y[n, o, i, j] += b[o], for y in (H, W, N, O) memory: N·O numbers in a run."""
+    n, o, h, w = y.shape
+    rows = as_pixels(y).reshape(h * w, n * o)  # a view
+    rows += np.tile(bias, n)
+
+
 def bias_gradient(grad: Array, needed: Sequence[bool]) -> tuple[Array | None, ...]:
     """∂L/∂b = Σ g for the one bias there is, if it is needed; nothing where there is none."""
-    return tuple(grad.sum(axis=(0, 2, 3)) if need else None for need in needed)
+    if not any(needed):
+        return tuple(None for _ in needed)
+    if isinstance(grad, np.ndarray) and grad.size:
+        return (channel_sums(as_rows(grad)).astype(grad.dtype),)
+    return (grad.sum(axis=(0, 2, 3)),)
 
 
 # ------------------------------------------------------------------------------ the three maps
 
-PATCH_NUMBERS = 1 << 18  # of a chunk's patch matrix: about what a core's own cache holds
-SUMS = 8  # partial sums of a weight's gradient
-
-
-def patch_chunks(n: int, *patches: int) -> list[slice]:
-    """A batch of n images in chunks; `patches` is the shape of all patches of one image."""
-    return chunks_of(n, max(1, PATCH_NUMBERS // max(math.prod(patches), 1)))
-
 
 def correlate(x: Array, weight: Array, geometry: Geometry, size: tuple[int, ...]) -> Array:
     """Σ over patches of x times weight: (N, C, H, W), (O, C/G, KH, KW) -> (N, O, *size)."""
-    groups, (o, c, kh, kw) = geometry.groups, weight.shape
-    matrices = as_matrices(weight, groups)
-    y = empty((len(x), *size, groups, o // groups), x.dtype)
-
-    def body(i: int, s: slice, take: Take) -> None:
-        rows = y[s].reshape(-1, groups, o // groups).transpose(1, 0, 2)
-        patches = im2col(x[s], (kh, kw), geometry, size, take)
-        np.matmul(patches, matrices, out=rows)  # (G, n·OH·OW, K) @ (G, K, O/G)
-
-    for_chunks(body, patch_chunks(len(x), *size, c, groups, kh, kw))
-    return y.reshape(len(x), *size, o).transpose(0, 3, 1, 2)
+    y = empty((*size, len(x), len(weight)), x.dtype)
+    correlate_into(y, as_pixels(x), split(weight, geometry.groups), laid(geometry))
+    return y.transpose(2, 3, 0, 1)
 
 
 def spread(grad: Array, weight: Array, x_shape: tuple[int, ...], geometry: Geometry) -> Array:
     """The adjoint of `correlate` in x: (N, O, OH, OW), (O, C/G, KH, KW) -> x_shape.
 
-    Each gradient is multiplied by the kernel, and each of the KH·KW taps is added as one strided
-    block: no loop over positions, no scattered `np.add.at`.
+    In each of its phases (see `laid.py`) a correlation of the gradient with the turned kernel.
     """
     n, c, h, w = x_shape
-    (sh, sw), (ph, pw), (dh, dw), groups = geometry
-    (kh, kw), (oh, ow) = weight.shape[2:], grad.shape[2:]
-    matrices = as_matrices(weight, groups).transpose(0, 2, 1)
-    dx = empty((n, h, w, c), grad.dtype)
-
-    def body(i: int, s: slice, take: Take) -> None:
-        count = s.stop - s.start
-        taps = take((groups, count * oh * ow, matrices.shape[2]), grad.dtype)
-        np.matmul(by_group(grad[s], groups), matrices, out=taps)  # (G, ·, O/G) @ (G, O/G, K)
-        taps = taps.reshape(groups, count, oh, ow, kh, kw, c // groups)
-        padded = take((count, h + 2 * ph, w + 2 * pw, groups, c // groups), grad.dtype)
-        padded[...] = 0
-        for k, j in np.ndindex(kh, kw):
-            top, left = k * dh, j * dw  # where the tap of the first position lies
-            block = padded[:, top : top + sh * oh : sh, left : left + sw * ow : sw]
-            source = taps[:, :, :, :, k, j].transpose(1, 2, 3, 0, 4)
-            block += source[:, : block.shape[1], : block.shape[2]]
-        dx[s] = padded[:, ph : ph + h, pw : pw + w].reshape(count, h, w, c)
-
-    for_chunks(body, patch_chunks(n, oh, ow, c, kh, kw))
-    return dx.transpose(0, 3, 1, 2)
+    dx = empty((h, w, n, c), grad.dtype)
+    kernel = split(weight, geometry.groups)
+    if grad.size and scatter.suits(kernel):
+        scatter.spread_into(dx, as_pixels(grad), kernel, laid(geometry))
+        return dx.transpose(2, 3, 0, 1)
+    turned = kernel.swapaxes(1, 2)
+    for part in phases(weight.shape[2:], *geometry[:3]):
+        correlate_into(dx[part.pixels], as_pixels(grad), turned[part.taps], part.laid)
+    return dx.transpose(2, 3, 0, 1)
 
 
 def correlate_weight(
     x: Array, grad: Array, weight_shape: tuple[int, ...], geometry: Geometry
 ) -> Array:
-    """The adjoint of `correlate` in the weight: patches of x times gradients, summed.
-
-    A fixed number of threads' worth of partial sums, each over neighbouring chunks, are added up
-    in their order.
-    """
-    o, c, kh, kw = weight_shape
-    groups, size = geometry.groups, grad.shape[2:]
-    chunks = patch_chunks(len(x), *size, c, groups, kh, kw)
-    shares = np.array_split(np.arange(len(chunks)), min(SUMS, len(chunks)) or 1)
-    sums = np.zeros((len(shares), groups, kh * kw * c, o // groups), x.dtype)
-
-    def body(i: int) -> None:
-        for s in (chunks[j] for j in shares[i]):
-            with Workspace() as take:
-                patches = im2col(x[s], (kh, kw), geometry, size, take)
-                sums[i] += patches.transpose(0, 2, 1) @ by_group(grad[s], groups)
-
-    parallel_for(body, len(shares))
-    products = sums.sum(axis=0).reshape(groups, kh, kw, c, o // groups)
-    return np.ascontiguousarray(products.transpose(0, 4, 3, 1, 2)).reshape(weight_shape)
+    """The adjoint of `correlate` in the weight: patches of x times gradients, summed."""
+    if 0 in (*x.shape, *grad.shape, *weight_shape):
+        return np.zeros(weight_shape, x.dtype)
+    o, *rest = weight_shape
+    shape = (geometry.groups, o // geometry.groups, *rest)
+    pixels, how = as_pixels(x), laid(geometry)
+    dweight = kernels(shape, pixels, how).correlate_weight(pixels, as_pixels(grad), shape, how)
+    return np.ascontiguousarray(dweight).reshape(weight_shape)
 
 
-# ------------------------------------------------------------------------------ layouts
+def correlate_into(y: np.ndarray, x: np.ndarray, weight: np.ndarray, how: Laid) -> None:
+    """y (OH, OW, N, O) = the correlation of x (H, W, N, C) with weight (G, O/G, C/G, KH, KW)."""
+    if not x.size or not weight.size:
+        y[...] = 0
+    elif y.size:
+        kernels(weight.shape, x, how).correlate_into(y, x, weight, how)
 
 
-def im2col(
-    x: Array, kernel: tuple[int, ...], geometry: Geometry, size: tuple[int, ...], take: Take
-) -> Array:
-    """All patches as rows: (n, C, H, W) -> (G, n·OH·OW, KH·KW·C/G), with (OH, OW) = size.
-
-    The result is taken from a `Workspace`.
-    """
-    (sh, sw), (ph, pw), (dh, dw), groups = geometry
-    n, c, h, w = x.shape
-    image = take((n, h + 2 * ph, w + 2 * pw, c), x.dtype)
-    image[:, :ph] = image[:, ph + h :] = 0
-    image[:, :, :pw] = image[:, :, pw + w :] = 0
-    image[:, ph : ph + h, pw : pw + w] = x.transpose(0, 2, 3, 1)
-    of_n, of_h, of_w, of_c = image.strides
-    view = as_strided(  # every position of the kernel: (n, OH, OW, KH, KW, C)
-        image,
-        (n, *size, *kernel, c),
-        (of_n, of_h * sh, of_w * sw, of_h * dh, of_w * dw, of_c),
-        writeable=False,
-    )
-    patches = take((groups, n, *size, *kernel, c // groups), x.dtype)
-    for g, part in enumerate(np.split(view, groups, axis=-1)):
-        patches[g] = part
-    return patches.reshape(groups, n * math.prod(size), math.prod(kernel) * (c // groups))
+def kernels(shape: tuple[int, ...], x: Array, how: Laid) -> Any:
+    """The module that is fastest for x (H, W, N, C), weights of `shape` (G, O/G, C/G, KH, KW)."""
+    groups, outputs, channels, *kernel = shape
+    if groups > 1 and outputs == channels == 1:
+        return depthwise
+    if x.shape[2] == 1 or how.stride[0] > 1 or kernel[0] == 1 or channels <= patches.FEW:
+        return patches
+    winograd = kernel == [3, 3] and how[1:] == ((1, 1), (1, 1)) and groups == 1
+    return tiles if winograd and min(outputs, channels) >= 16 and x.dtype.kind in "fc" else rows
 
 
-def by_group(y: Array, groups: int) -> Array:
-    """(n, O, OH, OW) -> (G, n·OH·OW, O/G)."""
-    n, o, oh, ow = y.shape
-    rows = y.transpose(0, 2, 3, 1).reshape(n * oh * ow, groups, o // groups)
-    return rows.transpose(1, 0, 2)
+def as_pixels(x: Array) -> Array:
+    """(N, C, H, W) -> (H, W, N, C), a view."""
+    return x.transpose(2, 3, 0, 1)
 
 
-def as_matrices(weight: Array, groups: int) -> Array:
-    """(O, C/G, KH, KW) -> (G, KH·KW·C/G, O/G)."""
-    o, c, kh, kw = weight.shape
-    split = weight.reshape(groups, o // groups, c, kh, kw)
-    return split.transpose(0, 3, 4, 2, 1).reshape(groups, kh * kw * c, o // groups)
+def split(weight: Array, groups: int) -> Array:
+    """(O, C/G, KH, KW) -> (G, O/G, C/G, KH, KW), a view."""
+    o, *rest = weight.shape
+    return weight.reshape(groups, o // groups, *rest)
+
+
+def laid(geometry: Geometry) -> Laid:
+    """Where the taps of a kernel read."""
+    top, left = geometry.padding
+    return Laid((-top, -left), geometry.stride, geometry.dilation)
 
 
 # ------------------------------------------------------------------------------ readable twins

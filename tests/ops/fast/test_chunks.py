@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_fm import get_num_threads, set_num_threads
-from tinygrad_fm.ops.fast.chunks import Workspace, chunks_of, for_chunks
+from tinygrad_fm.ops.fast.chunks import Workspace, chunks_of, even_chunks, for_chunks
 from tinygrad_fm.ops.fast.conv3x3 import Patches3x3, Winograd3x3
 
 
@@ -123,3 +123,12 @@ def test_gradients_of_two_chunks_may_be_written_before_either_is_used(way):
         set_num_threads(threads)
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("most", [0, 1, 5, 16, 100])
+@pytest.mark.parametrize("n", [0, 1, 6, 16, 17, 40])
+def test_even_chunks_are_few_and_of_one_length_but_the_last(n, most):
+    chunks = even_chunks(n, most)
+    assert [i for chunk in chunks for i in range(n)[chunk]] == list(range(n))
+    assert len(chunks) <= -(-n // max(most, 1))
+    assert all(chunk.stop - chunk.start <= max(most, 1) for chunk in chunks)

@@ -33,6 +33,12 @@ def chunks_of(count: int, length: int = IMAGES) -> list[slice]:
     return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
 
+def even_chunks(count: int, most: int) -> list[slice]:
+    """As few chunks of up to `most` as there can be, about even in length."""
+    number = -(-count // max(most, 1))
+    return chunks_of(count, -(-count // max(number, 1)) or 1)
+
+
 def for_chunks(body: Callable[[int, slice, Take], Any], chunks: list[slice]) -> None:
     """body(i, chunks[i], take) for every chunk, on all threads."""
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.fast.chunks import Take
+from tinygrad_fm.ops.fast.laid import framed
 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 GG = np.kron(G, G)  # (16, 9): G w Gᵀ for a kernel written as a column of nine
@@ -47,14 +48,17 @@ def transform_weight_transposed(du: np.ndarray) -> np.ndarray:
     return (du.reshape(16, o * c).T @ GG.astype(du.dtype)).reshape(o, c, 3, 3)
 
 
-def transform_input(x: np.ndarray, v: np.ndarray, take: Take) -> None:
-    """V = Bᵀ d B for every tile: x (H, W, n, C) without padding -> v (4, 4, TH, TW, n, C)."""
-    h, w, n, c = x.shape
+def transform_input(
+    x: np.ndarray, v: np.ndarray, take: Take, start: tuple[int, int] = (-1, -1)
+) -> None:
+    """V = Bᵀ d B for every tile: x (H, W, n, C) without padding -> v (4, 4, TH, TW, n, C).
+
+    The first tile begins at pixel `start` of x; what lies outside of x is zero.
+    """
+    _, _, n, c = x.shape
     th, tw = v.shape[2:4]
     padded = take((2 * th + 2, 2 * tw + 2, n, c), x.dtype)
-    padded[1 : h + 1, 1 : w + 1] = x
-    padded[0] = padded[h + 1 :] = 0
-    padded[:, 0] = padded[:, w + 1 :] = 0
+    framed(x, padded, start)
     rows = take((4, th, 2 * tw + 2, n, c), x.dtype)
     _filter(padded, rows)
     _filter(rows.transpose(2, 0, 1, 3, 4), v.transpose(1, 3, 0, 2, 4, 5))
