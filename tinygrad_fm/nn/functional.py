@@ -14,7 +14,7 @@ from tinygrad_fm import ops
 from tinygrad_fm.autograd.mode import is_grad_enabled
 from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, pair
 from tinygrad_fm.ops.conv import PLAIN, Geometry
-from tinygrad_fm.ops.dropout import keep_mask
+from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.ops.pool import Window
 from tinygrad_fm.random import default_generator
 
@@ -106,8 +106,8 @@ def dropout(
     if not training or p == 0:
         return input
     input._need_float("dropout")
-    mask = keep_mask(input.data, p, generator or default_generator())
-    return apply(ops.Dropout, input, Tensor(mask), p=p)
+    how = {"p": p, "generator": generator or default_generator()}
+    return apply(ops.Dropout, input, apply(KeepMask, input.detach(), **how), p=p)
 
 
 # -------------------------------------------------------------------------------- layers
@@ -318,7 +318,7 @@ def batch_norm(
             "use a larger batch or model.eval()"
         )
     if not training and is_grad_enabled():  # copies: what is saved is locked, and they have to move
-        estimates = [Tensor(estimate.data.copy()) for estimate in estimates]
+        estimates = [apply(ops.Clone, estimate.detach()) for estimate in estimates]
     how = {"affine": len(tensors) > 1, "training": training, "momentum": momentum, "eps": eps}
     return apply(ops.BatchNorm, *tensors, *estimates, **how)
 
@@ -685,14 +685,7 @@ def _classification(
         raise ValueError(
             f"scores (N, C, …) need targets (N, …), got {input.shape} and {target.shape}"
         )
-    classes = input.shape[1]
-    labels = target.data[target.data != how["ignore_index"]]
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        raise ValueError(
-            f"targets must lie between 0 and {classes - 1} (the scores have {classes} classes), "
-            f"got {labels.min()} to {labels.max()}"
-        )
-    if weight is not None and weight.shape != (classes,):
-        raise ValueError(f"weight has one number per class, ({classes},), got {weight.shape}")
-    weights = [Tensor(w.data.astype(input.data.real.dtype)) for w in _given(weight)]
+    if weight is not None and weight.shape != input.shape[1:2]:
+        raise ValueError(f"weight has one number per class, {input.shape[1:2]}, got {weight.shape}")
+    weights = [w.detach().to(input.data.real.dtype) for w in _given(weight)]
     return apply(operation, input, target, *weights, **how)

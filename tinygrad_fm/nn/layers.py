@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.autograd.tensor import Tensor
+from tinygrad_fm.autograd.tensor import Tensor, apply
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.nn import init
 from tinygrad_fm.nn.module import Module, Parameter
+from tinygrad_fm.ops.norm import Count
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "Conv2d", "ConvTranspose2d", "LayerNorm", "Linear"]
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "Conv2d", "ConvTranspose2d", "LayerNorm", "Linear"]
 
@@ -183,7 +186,7 @@ class _BatchNorm(Module):
         """Count one more batch, and how far the running estimates move towards it."""
         if self.running_mean is None:
             return 0.0
-        self.num_batches_tracked.data += 1
+        apply(Count, self.num_batches_tracked)
         return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
 
     def extra_repr(self) -> str:

@@ -23,6 +23,15 @@ class Dropout(Function):
         return Dropout.of(grad, *self.saved, p=self.p)
 
 
+class KeepMask(Function):
+    """Booleans in x's shape, each False with probability p: see `keep_mask`. No derivative."""
+
+    effects = True  # the generator moves on
+
+    def forward(self, x: Array, p: float, generator: np.random.Generator) -> Array:
+        return keep_mask(x, p, generator)
+
+
 def keep_mask(x: Array, p: float, generator: np.random.Generator) -> Array:
     """Booleans in x's shape and memory layout, each False with probability p.
 

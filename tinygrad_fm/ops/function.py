@@ -40,6 +40,12 @@ class Function:
     output_shape: tuple[int, ...] = ()
     _lock: ReadOnly | None = None
     twin: Any = None
+    effects = False  # whether it does more than return y, and so cannot be left out
+
+    @staticmethod
+    def moved(inputs: Sequence[Any], **options: Any) -> Sequence[Any]:
+        """Those of its inputs that `forward` writes into: running estimates."""
+        return ()
 
     @classmethod
     def of(cls, *inputs: Any, **options: Any) -> Any:

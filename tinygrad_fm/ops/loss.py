@@ -84,11 +84,19 @@ def target_weights(
 
     q = (1 - ε)·w[t] at the target class t, plus ε/C·w[c] at every class c; 0 where ignored.
     A mean divides by Σ w[t], as PyTorch does.
+
+    Raises:
+        ValueError: if a target that is not ignored is none of the classes.
     """
     classes, labels = like.shape[-1], target.reshape(-1)
     w = weight[0] if weight else np.ones(classes, like.real.dtype)
     ignored = labels == ignore_index
     labels = np.where(ignored, 0, labels)
+    if labels.size and not (labels.min() >= 0 and labels.max() < max(classes, ignored.all())):
+        raise ValueError(
+            f"targets must lie between 0 and {classes - 1} (the scores have {classes} classes), "
+            f"got {target[target != ignore_index].min()} to {target[target != ignore_index].max()}"
+        )
     q = np.zeros((len(labels), classes), like.real.dtype)
     if label_smoothing:
         q += (label_smoothing / classes) * w

@@ -35,6 +35,12 @@ class BatchNorm(Function):
     Saves them, and x, not x̂; in training not the running estimates, which go on moving.
     """
 
+    effects = True  # the running estimates move
+
+    @staticmethod
+    def moved(inputs: Sequence[Any], **options: Any) -> Sequence[Any]:
+        return inputs[1 + 2 * options["affine"] :] if options["training"] else ()
+
     def forward(
         self,
         x: Array,
@@ -98,6 +104,20 @@ class BatchNorm(Function):
         mean, variance = (p.reshape(shape) for p in parameters[2 * affine :])
         x_hat = (x - mean) / np.sqrt(variance + eps)
         return x_hat * scale_shift[0] + scale_shift[1] if affine else x_hat
+
+
+class Count(Function):
+    """One more batch: adds 1 to x, in place, and returns it. No derivative."""
+
+    effects = True
+
+    @staticmethod
+    def moved(inputs: Sequence[Any], **options: Any) -> Sequence[Any]:
+        return inputs
+
+    def forward(self, x: Array) -> Array:
+        x += 1
+        return x.copy()
 
 
 def moments_of_rows(rows: Array) -> tuple[Array, Array]:
