@@ -112,6 +112,6 @@ def test_blocks_inside_a_model_of_our_own_are_fused():
     calls = {cost.name: 0 for cost in measured.operations}
     for cost in measured.operations:
         calls[cost.name] += cost.forward.calls
-    assert calls["ConvNormReLUPool"] == 3
+    assert calls["ConvNormBlock"] == 3
     assert calls["Conv3x3"] == 2
     assert "MaxPool2d" not in calls

@@ -35,26 +35,27 @@ def conv_block(layers: Sequence[Any], x: Tensor) -> tuple[Tensor, int] | None:
         return None
     if norm is None:
         parameters = [p for p in (conv.weight, conv.bias) if p is not None]
-        return apply(ops.ConvReLUPool, x, *parameters), len(used)
+        return apply(ops.ConvBlock, x, *parameters, pool=True), len(used)
     if norm.weight is None or norm.num_features != conv.out_channels:
         return None
     if norm.training:
         return _normalised(conv, norm, x), len(used)
     if norm.running_mean is None:
         return None
-    return apply(ops.ConvReLUPool, x, *_folded(conv, norm)), len(used)
+    return apply(ops.ConvBlock, x, *_folded(conv, norm), pool=True), len(used)
 
 
 def _normalised(conv: Conv2d, norm: BatchNorm2d, x: Tensor) -> Tensor:
     """In training: by the batch's own mean and variance."""
     given = (conv.bias, norm.running_mean, norm.running_var)
     return apply(
-        ops.ConvNormReLUPool,
+        ops.ConvNormBlock,
         *(x, conv.weight, norm.weight, norm.bias),
         *(t for t in given if t is not None),
         bias=conv.bias is not None,
         momentum=norm.next_momentum(),
         eps=norm.eps,
+        pool=True,
     )
 
 

@@ -42,7 +42,7 @@ from tinygrad_fm.ops.elementwise import (
     Where,
 )
 from tinygrad_fm.ops.fast.conv3x3 import Conv3x3
-from tinygrad_fm.ops.fast.conv_block import ConvNormReLUPool, ConvReLUPool
+from tinygrad_fm.ops.fast.conv_block import ConvBlock, ConvNormBlock
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.loss import BCELoss, BCEWithLogits, CrossEntropy, KLDiv, NLLLoss, SmoothL1
 from tinygrad_fm.ops.matmul import Linear, Matmul
@@ -67,7 +67,7 @@ __all__ = [  # noqa: RUF022 — by family
     # layers
     "Conv2d", "ConvTranspose2d", "Conv2dWeight", "MaxPool2d", "MaxUnpool2d", "Winners",
     "AveragePool2d", "AverageUnpool2d", "BatchNorm", "LayerNorm", "Dropout",
-    "Conv3x3", "ConvReLUPool", "ConvNormReLUPool",
+    "Conv3x3", "ConvBlock", "ConvNormBlock",
     # losses
     "NLLLoss", "CrossEntropy", "BCELoss", "BCEWithLogits", "SmoothL1", "KLDiv",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_fm import Tensor, manual_seed, nn, no_grad
-from tinygrad_fm.ops import ConvNormReLUPool, ConvReLUPool
+from tinygrad_fm.ops import ConvBlock, ConvNormBlock
 
 
 def layers(channels, outputs, norm, bias=True, dtype=np.float64):
@@ -57,7 +57,7 @@ def test_a_block_equals_its_layers(n, channels, outputs, height, width, norm):
     model, twin = layers(channels, outputs, norm), layers(channels, outputs, norm)
     name, fused = run(model, model, images, upstream)
     _, plain = run(twin, lambda x: one_by_one(twin, x), images, upstream)
-    assert name == ("ConvNormReLUPool" if norm else "ConvReLUPool")
+    assert name == ("ConvNormBlock" if norm else "ConvBlock")
     for ours, theirs in zip(fused, plain, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
 
@@ -151,7 +151,7 @@ def count_blocks(model, x):
     found, waiting = [], [y.grad_fn]
     while waiting:
         node = waiting.pop()
-        found += [node.name()] * isinstance(node, (ConvReLUPool, ConvNormReLUPool))
+        found += [node.name()] * isinstance(node, (ConvBlock, ConvNormBlock))
         waiting += [edge for edge in node.edges if hasattr(edge, "edges")]
     return len(found)
 

@@ -1,18 +1,19 @@
-"""The blocks that small convolutional networks are made of, each as one operation.
+"""A 3×3 convolution and what comes behind it, as one operation.
 
-    conv 3×3 - ReLU - max pool 2                 `ConvReLUPool`
-    conv 3×3 - BatchNorm - ReLU - max pool 2     `ConvNormReLUPool`
+    conv 3×3 [+ z] - ReLU - [max pool 2]               `ConvBlock`
+    conv 3×3 - BatchNorm [+ z] - ReLU - [max pool 2]   `ConvNormBlock`
 
-`nn.Sequential` uses them where it finds these layers in a row. Taking the layers together pays
-because max pooling commutes with every map that rises: max(f(a), f(b)) = f(max(a, b)). Bias, ReLU
-and (with a positive scale) normalisation all rise, so they come after the pool, on a quarter of
-the numbers; and a chunk of images goes through all layers while it is in a core's cache.
+A chunk of images goes through all layers while it is in a core's cache. With a pool that pays
+twice, because max pooling commutes with every map that rises: max(f(a), f(b)) = f(max(a, b)).
+Bias, ReLU and (with a positive scale) normalisation all rise, so they come after the pool, on a
+quarter of the numbers. z is what a residual network adds; there is none before a pool.
 
 The readable twin of each is what it replaces: the same layers one after another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,26 +25,46 @@ from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.conv3x3 import convolution
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
+from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Array, Function, Gradients, select
 from tinygrad_fm.ops.norm import BatchNorm, far_from_zero, moments, move
 from tinygrad_fm.ops.pool import MaxPool2d, Window
 
 
 class _Block(Function):
-    """What both blocks share: the pool over the four planes of a convolution's output."""
+    """What both blocks share: how a chunk's four planes lie in the output, and the pool over them.
 
-    def prepare(self, x: Array, weight: Array) -> None:
+    A chunk of n images is worked on as planes (2, 2, TH, TW, n, O), or after a pool as one plane
+    (⌊H/2⌋, ⌊W/2⌋, n, O). The output's memory is (H, W, N, O) with its own height and width.
+    """
+
+    def prepare(self, x: Array, weight: Array, pool: bool) -> None:
         self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
-        self.chunks = chunks_of(len(x))
-        self.size = (x.shape[2] // 2, x.shape[3] // 2)  # after pooling
-        shape = (*self.size, len(x), len(weight))  # (TH, TW, N, O)
-        if self.recording:
+        self.chunks, self.pooling = chunks_of(len(x)), pool
+        h, w = x.shape[2:]
+        self.half = (h // 2, w // 2)
+        if pool and self.recording:
+            shape = (*self.half, len(x), len(weight))
             self.left, self.top = empty((2, *shape), bool), empty(shape, bool)
-        self.out = empty(shape, x.dtype)
+        self.out = empty((*(self.half if pool else (h, w)), len(x), len(weight)), x.dtype)
+
+    def planes(self, n: int) -> tuple[int, ...]:
+        """The shape of a chunk's planes."""
+        return (2, 2, *self.conv.grid, n, self.out.shape[3])
+
+    def places(self, chunk: Array, s: slice, *wholes: Array) -> Iterator[tuple[Array, ...]]:
+        """Parts of a chunk (as it is after the pool), each with its places in whole outputs."""
+        if self.pooling:
+            yield (chunk, *(whole[:, :, s] for whole in wholes))
+            return
+        for r, c in np.ndindex(2, 2):
+            parts = [whole[r::2, c::2, s] for whole in wholes]
+            height, width = parts[0].shape[:2]
+            yield (chunk[r, c, :height, :width], *parts)
 
     def pool(self, y: Array, s: slice, out: Array, take: Take) -> None:
         """out = the maximum of y's four planes; notes who won, the first among equals."""
-        y = y[:, :, : self.size[0], : self.size[1]]  # without what hangs over an odd side
+        y = y[:, :, : self.half[0], : self.half[1]]  # without what hangs over an odd side
         rows = take(y.shape[1:], y.dtype)
         np.maximum(y[:, 0], y[:, 1], out=rows)
         np.maximum(rows[0], rows[1], out=out)
@@ -57,7 +78,7 @@ class _Block(Function):
         x·1 and x - x are exact of finite numbers. (An infinite gradient makes NaN of its window
         here; in the convolutions behind, it would do so anyway.)
         """
-        h, w = self.size
+        h, w = self.half
         dy[:, :, h:] = dy[:, :, :, w:] = 0
         dy = dy[:, :, :h, :w]
         rows = take(dy.shape[1:], dy.dtype)
@@ -68,89 +89,119 @@ class _Block(Function):
 
     def clear_overhang(self, y: Array) -> None:
         """Zero what lies beyond an image of odd height or width."""
-        y[1, :, self.size[0] :] = y[:, 1, :, self.size[1] :] = 0
+        y[1, :, self.half[0] :] = y[:, 1, :, self.half[1] :] = 0
 
     def release(self) -> None:
         super().release()
-        for name in ("conv", "left", "top", "out", "planes", "pooled"):
+        for name in ("conv", "left", "top", "out", "stored", "behind"):
             self.__dict__.pop(name, None)
 
 
-class ConvReLUPool(_Block):
-    """y = max pool₂(relu(conv(x, w) + b)), computed as relu(max pool₂(conv(x, w)) + b).
+class ConvBlock(_Block):
+    """y = relu(conv(x, w) + b + z), or max pool₂ of it, computed as relu(max pool₂(conv) + b).
 
-    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Saves all inputs, y
-    and the winners of the pool.
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O), z (N, O, H, W) → y (N, O, H, W), with a pool
+    (N, O, ⌊H/2⌋, ⌊W/2⌋). z comes last, if `residual`. Saves all inputs, y and the pool's winners.
     """
 
-    def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
+    def forward(
+        self, x: Array, weight: Array, *others: Array, pool: bool, residual: bool = False
+    ) -> Array:
+        bias, rest = (others[:-1], others[-1:]) if residual else (others, ())
         shift = bias[0] if bias else np.zeros(len(weight), x.dtype)
         if len(x) == 1 and not self.recording:
-            return self.single(x, weight, shift)
-        self.prepare(x, weight)
+            return self.single(x, weight, shift, pool, *rest)
+        self.prepare(x, weight, pool)
+        self.residual = residual
+        added = [as_hwnc(z) for z in rest]
 
         def body(i: int, s: slice, take: Take) -> None:
             n, o = s.stop - s.start, len(weight)
-            y = take((2, 2, *self.conv.grid, n, o), x.dtype)
+            y = take(self.planes(n), x.dtype)
             self.conv.forward(i, s, y, take)
-            pooled = take((*self.size, n, o), x.dtype)
-            self.pool(y, s, pooled, take)
-            pooled += wide(shift, n)
-            np.maximum(pooled, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
+            if pool:
+                pooled = take((*self.half, n, o), x.dtype)
+                self.pool(y, s, pooled, take)
+                y = pooled
+            tiled, zeros = wide(shift, n), np.zeros((n, o), x.dtype)
+            for part, out, *zs in self.places(y, s, self.out, *added):
+                part += tiled
+                for z in zs:
+                    part += z
+                np.maximum(part, zeros, out=out)
 
         for_chunks(body, self.chunks)
         y = self.out.transpose(2, 3, 0, 1)
-        self.save_for_backward(x, weight, *bias, y)
+        self.save_for_backward(x, weight, *others, y)
         return y
 
     @staticmethod
-    def twin(x: Any, weight: Any, *bias: Any) -> Any:
+    def twin(x: Any, weight: Any, *others: Any, pool: bool, residual: bool = False) -> Any:
         """The layers one after another."""
-        return relu_pool(Conv2d.of(x, weight, *bias, geometry=PLAIN))
+        bias, rest = (others[:-1], others[-1:]) if residual else (others, ())
+        z = Conv2d.of(x, weight, *bias, geometry=PLAIN)
+        return relu_pool(z + rest[0] if residual else z, pool)
 
     @staticmethod
-    def single(x: Array, weight: Array, shift: Array) -> Array:
+    def single(x: Array, weight: Array, shift: Array, pool: bool, *rest: Array) -> Array:
         """One image, without a graph: so little work that the number of NumPy calls decides."""
-        h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-        y = correlate(x, weight, PLAIN, x.shape[2:])[:, :, :h, :w]
-        rows = np.maximum(y[:, :, 0::2], y[:, :, 1::2])
-        y = np.maximum(rows[..., 0::2], rows[..., 1::2])
+        y = correlate(x, weight, PLAIN, x.shape[2:])
+        if pool:
+            h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+            y = y[:, :, :h, :w]
+            rows = np.maximum(y[:, :, 0::2], y[:, :, 1::2])
+            y = np.maximum(rows[..., 0::2], rows[..., 1::2])
         y += shift[:, None, None]
+        for z in rest:
+            y += z
         return np.maximum(y, 0, out=y)
 
     def backward(self, grad: Array) -> Gradients:
-        hwnc = as_hwnc(grad)
-        ones = np.ones(self.size[0] * self.size[1] * len(grad), grad.dtype)
-        dbias = empty((len(self.chunks), grad.shape[1]), grad.dtype)
+        hwnc, o, dtype = as_hwnc(grad), grad.shape[1], grad.dtype
+        dbias = np.zeros((len(self.chunks), o), dtype)
+        dz = [empty(hwnc.shape, dtype)] if self.residual else []
 
         def fill(i: int, s: slice, dy: Array, take: Take) -> None:
-            part = hwnc[:, :, s]
-            dpooled = take(part.shape, grad.dtype)
-            select(part, self.out[:, :, s] > 0, dpooled)
-            flat = dpooled.reshape(-1, grad.shape[1])
-            np.dot(ones[: len(flat)], flat, out=dbias[i])
-            self.unpool(dpooled, s, dy, take)
+            n = s.stop - s.start
+            behind = take((*self.half, n, o), dtype) if self.pooling else dy
+            if not self.pooling:
+                self.clear_overhang(dy)
+            for part, g, y, *zs in self.places(behind, s, hwnc, self.out, *dz):
+                select(g, y > 0, part)
+                for z in zs:
+                    z[...] = part
+            for plane in [behind] if self.pooling else (*behind[0], *behind[1]):
+                dbias[i] += sums_of(plane.reshape(-1, o), take)
+            if self.pooling:
+                self.unpool(behind, s, dy, take)
 
-        grads = self.conv.backward(self.chunks, fill)
-        return self.wanted(*grads, dbias.sum(axis=0))
+        dx, dweight = self.conv.backward(self.chunks, fill)
+        bias = [dbias.sum(axis=0)] * (len(self.saved) - 3 - self.residual)
+        return self.wanted(dx, dweight, *bias, *(z.transpose(2, 3, 0, 1) for z in dz))
 
 
-class ConvNormReLUPool(_Block):
-    """y = max pool₂(relu(batch norm(conv(x, w) + b))) in training.
+class ConvNormBlock(_Block):
+    """y = relu(batch norm(conv(x, w) + b) + z) in training, or max pool₂ of it.
 
-    Shapes: x (N, C, H, W), w (O, C, 3, 3), γ, β (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Further inputs are b
-    (if `bias`), and the running mean and variance (if there are any), which are moved. Saves the
-    others, y, the convolution's output and the winners of the pool.
+    Shapes: as in `ConvBlock`; γ, β (O). Inputs after w are γ and β, b (if `bias`), the running mean
+    and variance (if there are any), which are moved, and z (if `residual`). Saves the others, y,
+    the convolution's output and the winners of the pool.
 
-    Batch norm is γ·(z - μ)/σ + β. A negative γ would turn the pool's maximum into a minimum, so its
+    Batch norm is γ·(c - μ)/σ + β. A negative γ would turn the pool's maximum into a minimum, so its
     sign goes into the kernel beforehand: with w' = w·sign γ and |γ| the map rises. (Where γ is
     exactly 0 all of a window ties, and we pick another winner than PyTorch.) The bias b is taken
     away again by μ: it moves the running mean, and its gradient is exactly 0.
 
-    Backward, with ŷ the gradient behind the pool, c = |γ|/σ and m numbers per channel:
+    Backward, with ŷ the gradient behind ReLU and pool, a = |γ|/σ and m numbers per channel:
 
-        ∂L/∂z = c·ŷ - c/m·Σŷ - c/σ²/m·(z - μ)·Σŷ(z - μ)
+        ∂L/∂c = a·ŷ - a/m·Σŷ - a/σ²/m·(c - μ)·Σŷ(c - μ)
     """
+
+    effects = True  # the running estimates move
+
+    @staticmethod
+    def moved(inputs: Sequence[Any], **options: Any) -> Sequence[Any]:
+        return inputs[4 + options["bias"] : len(inputs) - options.get("residual", False)]
 
     def forward(
         self,
@@ -158,107 +209,147 @@ class ConvNormReLUPool(_Block):
         weight: Array,
         gamma: Array,
         beta: Array,
-        *parameters: Array,
+        *others: Array,
         bias: bool,
         momentum: float,
         eps: float,
+        pool: bool,
+        residual: bool = False,
     ) -> Array:
-        shifts, running = parameters[:bias], parameters[bias:]
+        others, rest = (others[:-1], others[-1:]) if residual else (others, ())
+        shifts, running = others[:bias], others[bias:]
         self.sign = np.where(gamma < 0, -1, 1).astype(x.dtype)
-        self.prepare(x, weight * self.sign[:, None, None, None])
-        self.count = x.size // x.shape[1]
-        o = len(weight)
-        lengths = [s.stop - s.start for s in self.chunks]
-        self.planes = [empty((2, 2, *self.conv.grid, n, o), x.dtype) for n in lengths]
-        self.pooled = [empty((*self.size, n, o), x.dtype) for n in lengths]
-        sums = np.empty((2, len(self.chunks), o), np.result_type(x.dtype, np.float64))
-
-        def convolve(i: int, s: slice, take: Take) -> None:
-            self.conv.forward(i, s, self.planes[i], take)
-            self.clear_overhang(self.planes[i])
-            self.pool(self.planes[i], s, self.pooled[i], take)
-            add_up(i, take)
-
-        def add_up(i: int, take: Take) -> None:
-            rows = self.planes[i].reshape(-1, o)
-            sums[0, i], sums[1, i] = sums_of(rows, take), sums_of(rows, take, rows)
-
-        def shift(i: int, s: slice, take: Take) -> None:
-            self.planes[i], self.pooled[i] = self.planes[i] - origin, self.pooled[i] - origin
-            self.clear_overhang(self.planes[i])
-            add_up(i, take)
-
-        for_chunks(convolve, self.chunks)
-        mean, variance = moments(sums.sum(axis=1), self.count)
-        origin = np.zeros_like(mean)
-        if far_from_zero(mean, variance):
-            origin = mean
-            for_chunks(shift, self.chunks)  # in double precision from here on
-            mean, variance = moments(sums.sum(axis=1), self.count)
+        self.prepare(x, weight * self.sign[:, None, None, None], pool)
+        self.residual, self.count = residual, x.size // x.shape[1]
+        mean, variance, origin = self.convolve(x.dtype)
         if running:
             center = (mean + origin) * self.sign + (shifts[0] if bias else 0)
             move(running, center, variance, self.count, momentum)
         self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
-        self.scale = gamma * self.sign * self.inverse_std
-        offset = beta - mean * self.scale
-
-        def activate(i: int, s: slice, take: Take) -> None:
-            z = rescaled(self.pooled[i], self.scale, offset, take)
-            np.maximum(z, np.zeros(z.shape[2:], x.dtype), out=self.out[:, :, s])
-
-        for_chunks(activate, self.chunks)
+        scale = gamma * self.sign * self.inverse_std
+        self.activate(scale, beta - mean * scale, [as_hwnc(z) for z in rest])
         y = self.out.transpose(2, 3, 0, 1)
-        self.save_for_backward(x, weight, gamma, beta, *shifts, y)
+        self.save_for_backward(x, weight, gamma, beta, *shifts, *rest, y)
         return y
+
+    def convolve(self, dtype: np.dtype) -> tuple[Array, Array, Array]:
+        """The convolution of all chunks, and its mean and variance; the mean is that of what was
+        kept, which has been shifted by `origin` where it lay far from zero."""
+        o, lengths = self.out.shape[3], [s.stop - s.start for s in self.chunks]
+        self.stored = [empty(self.planes(n), dtype) for n in lengths]
+        self.behind = self.stored
+        if self.pooling:
+            self.behind = [empty((*self.half, n, o), dtype) for n in lengths]
+        sums = np.empty((2, len(self.chunks), o), np.result_type(dtype, np.float64))
+
+        def body(i: int, s: slice, take: Take) -> None:
+            self.conv.forward(i, s, self.stored[i], take)
+            self.clear_overhang(self.stored[i])
+            if self.pooling:
+                self.pool(self.stored[i], s, self.behind[i], take)
+            add_up(i, s, take)
+
+        def add_up(i: int, s: slice, take: Take) -> None:
+            rows = self.stored[i].reshape(-1, o)
+            sums[0, i], sums[1, i] = sums_of(rows, take), sums_of(rows, take, rows)
+
+        def shift(i: int) -> None:
+            self.stored[i] = self.stored[i] - mean
+            if self.pooling:
+                self.behind[i] = self.behind[i] - mean
+            self.clear_overhang(self.stored[i])
+
+        for_chunks(body, self.chunks)
+        mean, variance = moments(sums.sum(axis=1), self.count)
+        if not far_from_zero(mean, variance):
+            return mean, variance, np.zeros_like(mean)
+        parallel_for(shift, len(self.chunks))  # in double precision from here on
+        for_chunks(add_up, self.chunks)
+        return *moments(sums.sum(axis=1), self.count), mean
+
+    def activate(self, scale: Array, offset: Array, added: list[Array]) -> None:
+        """out = relu(scale·what the pool gave + offset + z)."""
+
+        def body(i: int, s: slice, take: Take) -> None:
+            n, dtype = s.stop - s.start, self.behind[i].dtype
+            a, b = wide(scale.astype(dtype), n), wide(offset.astype(dtype), n)
+            zeros = np.zeros((n, len(scale)), self.out.dtype)
+            for part, out, *zs in self.places(self.behind[i], s, self.out, *added):
+                y = take(part.shape, dtype)
+                np.multiply(part, a, out=y)
+                y += b
+                for z in zs:
+                    y += z
+                np.maximum(y, zeros, out=out)
+
+        for_chunks(body, self.chunks)
 
     def backward(self, grad: Array) -> Gradients:
         o, dtype = grad.shape[1], grad.dtype
-        hwnc = as_hwnc(grad)
-        dpooled = [empty(p.shape, dtype) for p in self.pooled]
+        hwnc, gamma = as_hwnc(grad), self.saved[2]
+        dz = [empty(hwnc.shape, dtype)] if self.residual else []
+        dbehind = [empty(part.shape, dtype) for part in self.behind]
         sums = np.empty((2, len(self.chunks), o), self.mean.dtype)
 
-        def activate(i: int, s: slice, take: Take) -> None:
-            select(hwnc[:, :, s], self.out[:, :, s] > 0, dpooled[i])
-            rows, g = self.pooled[i].reshape(-1, o), dpooled[i].reshape(-1, o)
+        def deactivate(i: int, s: slice, take: Take) -> None:
+            if not self.pooling:
+                self.clear_overhang(dbehind[i])
+            for part, g, y, *zs in self.places(dbehind[i], s, hwnc, self.out, *dz):
+                select(g, y > 0, part)
+                for z in zs:
+                    z[...] = part
+            rows, g = self.behind[i].reshape(-1, o), dbehind[i].reshape(-1, o)
             sums[0, i], sums[1, i] = sums_of(g, take), sums_of(rows, take, g)
 
-        for_chunks(activate, self.chunks)
+        for_chunks(deactivate, self.chunks)
         dbeta, product = sums.sum(axis=1)
-        dgamma = self.inverse_std * (product - self.mean * dbeta)  # Σ ŷ(z - μ)/σ
-        slope = -self.scale * self.inverse_std * dgamma / self.count
-        offset = -self.scale * dbeta / self.count - slope * self.mean
+        dgamma = self.inverse_std * (product - self.mean * dbeta)  # Σ ŷ(c - μ)/σ
+        scale = gamma * self.sign * self.inverse_std
+        slope = -scale * self.inverse_std * dgamma / self.count
+        offset = -scale * dbeta / self.count - slope * self.mean
 
         def fill(i: int, s: slice, dy: Array, take: Take) -> None:
-            dpooled[i] *= wide(self.scale.astype(dtype), s.stop - s.start)
-            self.unpool(dpooled[i], s, dy, take)
-            dy += rescaled(self.planes[i], slope, offset, take)
+            stored, n = self.stored[i], s.stop - s.start
+            dense = take(stored.shape, stored.dtype)
+            np.multiply(stored, wide(slope.astype(dense.dtype), n), out=dense)
+            dense += wide(offset.astype(dense.dtype), n)
+            np.multiply(dbehind[i], wide(scale.astype(dtype), n), out=dbehind[i])
+            if self.pooling:
+                self.unpool(dbehind[i], s, dy, take)
+                dy += dense
+            else:
+                np.add(dbehind[i], dense, out=dy, casting="same_kind")
             self.clear_overhang(dy)
 
         dx, dweight = self.conv.backward(self.chunks, fill)
         dweight *= self.sign[:, None, None, None]
-        grads = (dx, dweight, (dgamma * self.sign).astype(dtype), dbeta.astype(dtype))
-        return self.wanted(*grads, np.zeros(o, dtype))
+        grads = [dx, dweight, (dgamma * self.sign).astype(dtype), dbeta.astype(dtype)]
+        between = len(self.needs_input_grad) - 4 - self.residual  # b, and the running estimates
+        grads += [np.zeros(o, dtype)] * between
+        return self.wanted(*grads, *(z.transpose(2, 3, 0, 1) for z in dz))
 
     @staticmethod
     def twin(
-        x: Any, weight: Any, gamma: Any, beta: Any, *parameters: Any, bias: bool, **how: Any
+        x: Any,
+        weight: Any,
+        gamma: Any,
+        beta: Any,
+        *others: Any,
+        bias: bool,
+        pool: bool,
+        residual: bool = False,
+        **how: Any,
     ) -> Any:
         """The layers one after another."""
-        z = Conv2d.of(x, weight, *parameters[:bias], geometry=PLAIN)
-        return relu_pool(BatchNorm.twin(z, gamma, beta, affine=True, training=True, **how))
+        c = Conv2d.of(x, weight, *others[:bias], geometry=PLAIN)
+        z = BatchNorm.twin(c, gamma, beta, affine=True, training=True, **how)
+        return relu_pool(z + others[-1] if residual else z, pool)
 
 
-def relu_pool(z: Any) -> Any:
-    """max pool₂(relu z), in plain operations."""
-    return MaxPool2d.of(ReLU.of(z), window=Window((2, 2), (2, 2), (0, 0), (1, 1), False))
-
-
-def rescaled(z: Array, scale: Array, offset: Array, take: Take) -> Array:
-    """z·scale + offset in z's precision, with numbers per channel: z (…, n, O)."""
-    n, y = z.shape[-2], take(z.shape, z.dtype)
-    np.multiply(z, wide(scale.astype(z.dtype), n), out=y)
-    y += wide(offset.astype(z.dtype), n)
-    return y
+def relu_pool(z: Any, pool: bool) -> Any:
+    """relu z, or max pool₂(relu z), in plain operations."""
+    y = ReLU.of(z)
+    return MaxPool2d.of(y, window=Window((2, 2), (2, 2), (0, 0), (1, 1), False)) if pool else y
 
 
 def wide(channels: Array, n: int) -> Array:
