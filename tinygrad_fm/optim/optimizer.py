@@ -9,12 +9,12 @@ import numpy as np
 
 from tinygrad_fm.autograd import enable_grad
 from tinygrad_fm.autograd.tensor import Tensor
+from tinygrad_fm.ops.fast.memory import whole_of
+from tinygrad_fm.ops.fast.parallel import parallel_for
+from tinygrad_fm.optim.whole import Group, Scratch, State, Whole
 
-Group = dict[str, Any]
 Params = Iterable[Tensor] | Iterable[Group]
-State = dict[str, Any]
 Array = np.ndarray
-Scratch = tuple[Array, Array]
 
 # A buffer whose gradients have become exactly zero (a dead unit, a border pixel) shrinks by a
 # constant factor per step and within some hundred steps reaches the denormal numbers, where it even
@@ -58,6 +58,7 @@ class Optimizer:
         self.state: dict[Tensor, State] = {}
         self.param_groups: list[Group] = []
         self._scratch: dict[Tensor, Scratch] = {}
+        self._wholes: dict[int, Whole | None] = {}  # by the number of the group
         entries: list[Any] = list(params)
         if not entries:
             raise ValueError(
@@ -107,11 +108,41 @@ class Optimizer:
             TypeError: if a parameter has another dtype than the state from its earlier steps.
         """
         loss = None if closure is None else enable_grad(closure)()
-        for group in self.param_groups:
+        for number, group in enumerate(self.param_groups):
+            grads = [p.grad.data for p in group["params"] if p.grad is not None]
+            if self._step_whole(number, group, grads):
+                continue
             for p in group["params"]:
                 if p.grad is not None:
                     self._step_one(p, p.grad.data, group)
         return loss
+
+    def _step_whole(self, number: int, group: Group, grads: list[Array]) -> bool:
+        """Update all parameters of a group at once, where they and their gradients are parts of
+        one array each; whether that was done."""
+        ours = type(self)._update.__module__.startswith("tinygrad_fm.")  # element by element
+        g = whole_of(grads) if ours and grads and len(grads) == len(group["params"]) else None
+        if g is None:
+            return False
+        states = [self.state.get(p) for p in group["params"]]
+        whole = self._wholes.get(number)
+        if whole is None or not whole.holds(group["params"], states):
+            whole = self._wholes[number] = Whole.of(group["params"], states)
+        if whole is None or whole.p.dtype != g.dtype:
+            return False
+        for state in whole.states:
+            state["step"] += 1
+        step = whole.states[0]["step"]
+
+        def update(i: int) -> None:
+            s, state, scratch = whole.chunks[i]
+            state["step"], p = step, whole.p[s]
+            self._update(p, _penalized(p, g[s], group, scratch[0]), state, group, scratch)
+            if step % FLUSH_EVERY == 0:
+                self._flush(p, state, group, scratch[0])
+
+        parallel_for(update, len(whole.chunks))
+        return True
 
     def _step_one(self, parameter: Tensor, grad: Array, group: Group) -> None:
         p = _writeable(parameter)
@@ -122,11 +153,15 @@ class Optimizer:
         state["step"] += 1
         self._update(p, _penalized(p, grad, group, scratch[0]), state, group, scratch)
         if state["step"] % FLUSH_EVERY == 0:  # counted in the state: the same when resumed
-            if group.get("weight_decay"):
-                _flush(p, scratch[0])  # weights that nothing but the decay moves any more
-            for value in state.values():
-                if isinstance(value, np.ndarray):
-                    _flush(value, scratch[0])
+            self._flush(p, state, group, scratch[0])
+
+    @staticmethod
+    def _flush(p: Array, state: State, group: Group, scratch: Array) -> None:
+        if group.get("weight_decay"):
+            _flush(p, scratch)  # weights that nothing but the decay moves any more
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                _flush(value, scratch)
 
     def _update(self, p: Array, g: Array, state: State, group: Group, scratch: Scratch) -> None:
         """Update one parameter and its state in place.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -32,7 +33,7 @@ def _block_type(size: int) -> Any:
     lives, so this is safe whatever the user keeps. (A ctypes array, because it is the one kind of
     object that is a writable buffer on other memory and can notice its own end: see `undo.py`.)
     """
-    return type("Block", (ctypes.c_char * size,), {"__slots__": ("__del__",)})
+    return type("Block", (ctypes.c_char * size,), {"__slots__": ("__del__", "start", "whole")})
 
 
 def _memory(size: int) -> np.ndarray:
@@ -54,6 +55,11 @@ def _spare() -> int:
     return sum(size * len(spare) for size, spare in list(_free.items()))
 
 
+def in_use() -> int:
+    """Bytes of large arrays that are in use."""
+    return _total - _spare()
+
+
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """`np.empty`, on reused memory if it is large."""
     global _total
@@ -67,6 +73,33 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     block.__del__ = give_back
     _total += size
     return np.ndarray(shape, dtype, buffer=block)
+
+
+def parts_of(shapes: Sequence[tuple[int, ...]], dtype: DTypeLike) -> list[np.ndarray]:
+    """New arrays of these shapes, one behind the other in the memory of one: see `whole_of`.
+
+    Each counts as made whole (`is_fresh`); their memory is used again when all of them are gone.
+    """
+    sizes = [math.prod(shape) for shape in shapes]
+    whole = empty((sum(sizes),), dtype)
+    memory, start, parts = whole.data.cast("B"), 0, []
+    for shape, size in zip(shapes, sizes, strict=True):
+        block = _block_type(size * whole.itemsize).from_buffer(memory, start * whole.itemsize)
+        block.whole, block.start = whole, start
+        parts.append(np.ndarray(shape, dtype, buffer=block))
+        start += size
+    return parts
+
+
+def whole_of(parts: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The array that `parts` are all parts of, in order and without a gap; else None."""
+    whole, place = getattr(parts[0].base, "whole", None), 0
+    for part in parts:
+        base: Any = part.base
+        if whole is None or getattr(base, "whole", None) is not whole or base.start != place:
+            return None
+        place += part.size
+    return whole if whole is not None and place == whole.size else None
 
 
 def empty_like(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
