@@ -7,11 +7,12 @@ from tinygrad_fm.autograd.tensor import Tensor, apply
 from tinygrad_fm.checking import gradcheck, gradgradcheck
 from tinygrad_fm.creation import *
 from tinygrad_fm.ops.fast.parallel import get_num_threads, set_num_threads
+from tinygrad_fm.plan import compile
 from tinygrad_fm.random import manual_seed
 
 __version__ = "0.1.0"
 
-# Not abs, bool, max, min and sum: `from tinygrad_fm import *` leaves Python's own alone.
+# Not abs, bool, compile, max, min and sum: `from tinygrad_fm import *` leaves Python's own alone.
 __all__ = [
     "AnomalyError", "Tensor", "apply", "argmax", "argmin", "autograd", "bmm", "chunk", "clamp",
     "cumsum", "data", "detect_anomaly", "enable_grad", "errors", "exp", "flatten", "func",

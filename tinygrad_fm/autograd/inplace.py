@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.autograd.mode import mode
+from tinygrad_fm.autograd.mode import mode, tell
 from tinygrad_fm.autograd.tensor import Tensor, apply, as_index, pair, unwrapped
 from tinygrad_fm.ops import Index, Overwrite
 from tinygrad_fm.ops.readonly import write_into
@@ -33,7 +33,9 @@ def in_place(x: Tensor, compute: Callable[[Tensor], Tensor], *others: Any) -> Te
     """
     recorded = is_recorded(x, *others)
     if recorded:  # the operation may save the values from before
-        new = compute(Tensor.at(x.data.copy(order="K"), x.edge if x.requires_grad else None))
+        before = x.data.copy(order="K")
+        tell("copied", x.data, before)
+        new = compute(Tensor.at(before, x.edge if x.requires_grad else None))
     else:
         new = compute(x.detach())
     if new.shape != x.shape:
@@ -43,6 +45,10 @@ def in_place(x: Tensor, compute: Callable[[Tensor], Tensor], *others: Any) -> Te
     write_into(x.data, lambda: np.copyto(x.data, new.data, casting="same_kind"))
     if recorded:
         _rename(x, new.to(x.dtype))
+    elif hasattr(x, "viewed") or hasattr(x, "views"):
+        tell("stop", "writes into a view, or what has views, where no graph is recorded")
+    else:
+        tell("renamed", x.data, new.to(x.dtype).data)
     return x
 
 
@@ -51,6 +57,7 @@ def set_item(x: Tensor, index: Any, value: Any) -> None:
     static, arrays = as_index(index)
     view, picks = two_steps(filled(static, arrays))
     if not is_recorded(x, value):
+        tell("stop", "writes into a tensor where no graph is recorded")
         write_into(x.data, lambda: x.data[view].__setitem__(picks, unwrapped(value)))
         return
     part = value if isinstance(value, Tensor) else pair(value, x)[0]
@@ -106,3 +113,4 @@ def _give_history(tensor: Tensor, source: Tensor) -> None:
     if before is not None and before.hooks and math.inf in before.hooks:  # of `retain_grad`
         after.hooks = {math.inf: before.hooks.pop(math.inf)}
     tensor.grad_fn, tensor._requires_grad = after, True
+    tell("renamed", tensor.data, source.data)

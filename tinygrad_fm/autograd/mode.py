@@ -119,6 +119,17 @@ def _unwatched(node: Function, method: Callable[..., Any], arguments: tuple, opt
     return method(*arguments, **options)
 
 
+def tell(what: str, *how: Any) -> None:
+    """Something happens that is no operation: who carries out operations is told, if he listens.
+
+    Args:
+        what: "stop" (why), "copied" (array, copy) or "renamed" (array, the values it now has).
+    """
+    listener = getattr(mode.runner, what, None)
+    if listener is not None:
+        listener(*how)
+
+
 def running(runner: Runner) -> Watching:
     """Let `runner(node, method, arguments, options)` carry out every forward and backward."""
     return Watching(lambda outer: runner)

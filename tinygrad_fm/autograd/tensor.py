@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_fm import ops
-from tinygrad_fm.autograd.mode import enable_grad, mode
+from tinygrad_fm.autograd.mode import enable_grad, mode, tell
 from tinygrad_fm.autograd.promotion import holds_float64, result_type
 from tinygrad_fm.formatting import describe
 from tinygrad_fm.ops.elementwise import floor_divide, remainder
@@ -286,7 +286,7 @@ def arithmetic(
     """An operator's methods: `self + other`, `other + self`, and `self += other`.
 
     `operands` makes two tensors of both that fit, or raises an error that says `what`. Where
-    nothing is recorded, `ufunc` writes at once.
+    nothing is recorded, and nobody watches, `ufunc` writes at once.
     """
 
     def left(self: Tensor, other: Any) -> Tensor:
@@ -299,7 +299,7 @@ def arithmetic(
         """The operator in place."""
         wants = getattr(self, "root", self)._requires_grad
         wants = wants or (isinstance(other, Tensor) and other._requires_grad)
-        if mode.recording and wants and self.dtype.kind in "fc":
+        if ((mode.recording and wants) or mode.runner) and self.dtype.kind in "fc":
             return self._in_place(lambda x: left(x, other), other)
         if ufunc is np.subtract:
             numbers(self, what)
@@ -450,6 +450,7 @@ class Tensor:
     def _hooks(self, what: str) -> dict[Any, Any]:
         if not self._requires_grad:
             raise RuntimeError(f"{what} needs a tensor that requires a gradient")
+        tell("stop", f"calls {what}")
         edge = self.edge
         if getattr(edge, "hooks", None) is None:
             edge.hooks = {}
@@ -518,10 +519,12 @@ class Tensor:
         Raises:
             ValueError: if there is not exactly one.
         """
+        tell("stop", "reads a tensor's value (item, float, int)")
         return self.data.item()
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers."""
+        tell("stop", "reads a tensor's values (tolist)")
         return self.data.tolist()
 
     def numpy(self) -> np.ndarray:
@@ -532,6 +535,7 @@ class Tensor:
         """
         if self._requires_grad:
             raise RuntimeError("this tensor requires a gradient; use x.detach().numpy()")
+        tell("stop", "reads a tensor's values (numpy)")
         return self.data
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
@@ -556,6 +560,7 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
+        tell("stop", "branches on a tensor's value (bool)")
         return bool(self.data)
 
     def __float__(self) -> float:

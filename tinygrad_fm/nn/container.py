@@ -9,7 +9,9 @@ from typing import Any, overload
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn.fusion import conv_block
 from tinygrad_fm.nn.layers import Conv2d
-from tinygrad_fm.nn.module import Module
+from tinygrad_fm.nn.module import Module, changed
+
+__all__ = ["ModuleList", "Sequential"]
 
 __all__ = ["ModuleList", "Sequential"]
 
@@ -42,6 +44,7 @@ class _Numbered(Module):
 
     def _number(self, modules: Iterable[Module]) -> None:
         """Hold these modules alone, by number; names of their own are lost, as in PyTorch."""
+        changed(f"numbers the modules of {type(self).__name__}")
         self._modules.clear()
         self._modules.update((str(i), module) for i, module in enumerate(modules))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tinygrad_fm.autograd.mode import tell
 from tinygrad_fm.autograd.tensor import RemovableHandle, Tensor, as_array
 
 StateDict = OrderedDict[str, np.ndarray]
@@ -22,6 +23,15 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
+
+
+changes = [object()]  # another one whenever anything in any module has been set
+
+
+def changed(what: str) -> None:
+    """A module is not what it was: plans that were made of it have to look again."""
+    changes[0] = object()
+    tell("stop", what)
 
 
 class Module:
@@ -42,6 +52,7 @@ class Module:
     """
 
     training: bool
+    _compiled: Any = None  # what carries out `forward` in its place: see `tinygrad_fm.compile`
 
     def __init__(self) -> None:
         for name in ("_parameters", "_buffers", "_modules", "_forward_hooks"):
@@ -54,7 +65,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} needs a forward method")
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
-        result: Any = self.forward(*inputs, **options)
+        compiled = self._compiled
+        call: Any = self.forward if compiled is None else compiled
+        result: Any = call(*inputs, **options)
         if self._forward_hooks:
             for hook in list(self._forward_hooks.values()):  # a hook may take itself off
                 changed = hook(self, inputs, result)
@@ -64,6 +77,7 @@ class Module:
     def register_forward_hook(self, hook: Callable[[Module, tuple, Any], Any]) -> RemovableHandle:
         """Call `hook(module, inputs, output)` after each forward; what it returns replaces
         the output, unless it is None."""
+        changed("registers a forward hook")
         key = object()  # equal to no other, so that no handle removes another's hook
         self._forward_hooks[key] = hook
         return RemovableHandle(self._forward_hooks, key)
@@ -71,6 +85,7 @@ class Module:
     # ---------------------------------------------------------------- registration
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changed(f"sets {type(self).__name__}.{name}")
         if "_parameters" not in self.__dict__:
             if isinstance(value, Parameter | Module):
                 raise AttributeError(f"{type(self).__name__}: call super().__init__() first")
@@ -97,6 +112,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
+        changed(f"deletes {type(self).__name__}.{name}")
         for registry in (self._parameters, self._buffers, self._modules):
             if name in registry:
                 del registry[name]
@@ -108,17 +124,20 @@ class Module:
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Register a parameter, or with None a name that a layer leaves out (as `bias=False`)."""
+        changed(f"registers {name}")
         _need(name, parameter, Parameter)
         self._parameters[name] = parameter
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register a tensor that is not trained, but saved with the module if `persistent`."""
+        changed(f"registers {name}")
         _need(name, tensor, Tensor)
         self._buffers[name] = tensor
         (self._unsaved.discard if persistent else self._unsaved.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Register a module, for names that are no identifiers or are computed."""
+        changed(f"registers {name}")
         _need(name, module, Module)
         self._modules[name] = module
 

@@ -72,7 +72,7 @@ SERIAL = 1 << 18  # multiplications below which BLAS itself stays on one thread
 PARALLEL = 1 << 23  # multiplications above which waking another thread pays
 
 
-def product(a: Array, b: Array) -> Array:
+def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b, whose bits don't depend on the number of threads: large matrices in blocks of columns.
 
     Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads.
@@ -80,11 +80,11 @@ def product(a: Array, b: Array) -> Array:
     if not isinstance(a, np.ndarray):
         return Matmul.of(a, b)
     if a.ndim != 2 or b.ndim != 2:
-        return one_blas_thread(np.matmul, a, b)
+        return one_blas_thread(np.matmul, a, b, out=out)
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if work <= SERIAL:
-        return np.matmul(a, b)
-    y = empty((a.shape[0], b.shape[1]), a.dtype)
+        return np.matmul(a, b, out=out)
+    y = empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out
     if work <= PARALLEL:
         return one_blas_thread(np.matmul, a, b, out=y)
 

@@ -1,0 +1,315 @@
+"""What is replayed from a plan, beside the same calls run as ever."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_fm as tg
+from tinygrad_fm import Tensor, nn, no_grad
+from tinygrad_fm.autograd import grad
+from tinygrad_fm.checking.cases import CASES
+from tinygrad_fm.nn import functional as F
+from tinygrad_fm.plan.compiled import Compiled
+from tinygrad_fm.plan.trace import Tracer
+from tinygrad_fm.recipes import RECIPES
+
+CALLS = 4  # two of them are traced, and all replayed
+
+
+def plans(model):
+    """How many plans there are to replay."""
+    return sum(len(s.free) for s in model._compiled.plans.values())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_case_of_the_table(case, monkeypatch):
+    monkeypatch.setattr(Tracer, "stop", lambda self, why: None)  # cases build their layers anew
+    arrays = case.draw("float32")
+
+    def run(function):
+        tg.manual_seed(5)
+        pairs = zip(arrays, case.inputs, strict=True)
+        xs = [Tensor(a.copy(order="K"), source.differentiable) for a, source in pairs]
+        y = function(*xs)
+        upstream = np.cos(np.arange(y.data.size)).reshape(y.shape).astype(y.dtype)
+        y.backward(Tensor(upstream))
+        return [y.data.copy(), *(None if x.grad is None else x.grad.data for x in xs)]
+
+    def eager(*xs):
+        return case.run(tg, *xs)
+
+    compiled = Compiled(eager, [])
+    wanted = run(eager)
+    for _ in range(CALLS):
+        for ours, theirs in zip(run(compiled), wanted, strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                assert ours.dtype == theirs.dtype
+                scale = max(1, np.abs(theirs).max(initial=0))
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * scale)
+    (signature,) = compiled.plans.values()
+    assert signature.free
+
+
+class Net(nn.Module):
+    """Branches, a residual sum in place, norms, dropout and a view at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm_a, self.norm_b = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.drop, self.fc = nn.Dropout(0.3), nn.Linear(64, 6)
+        self.scale = 1.0
+
+    def forward(self, x):
+        y = self.norm_a(self.a(x)).relu()
+        z = self.norm_b(self.b(y))
+        z += y
+        z = self.drop(F.max_pool2d(z.relu(), 2))
+        return (self.fc(z.flatten(1)) * self.scale).reshape(-1, 3, 2)
+
+
+def pair():
+    tg.manual_seed(1)
+    eager, planned = Net(), Net()
+    planned.load_state_dict(eager.state_dict())
+    return eager, tg.compile(planned)
+
+
+def images(seed=0, n=5):
+    return Tensor(np.random.default_rng(seed).standard_normal((n, 1, 8, 8)).astype(np.float32))
+
+
+def step(model, x, optimizer):
+    optimizer.zero_grad()
+    tg.manual_seed(int(abs(x.data[0, 0, 0, 0]) * 1e6))
+    y = model(x)
+    loss = (y * y).mean()
+    loss.backward()
+    optimizer.step()
+    return [loss.data, y.data]
+
+
+def same(ours, theirs, tolerance=1e-5):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW", "RMSprop", "Adagrad", "Adadelta"])
+def test_training_step_by_step(optimizer):
+    eager, planned = pair()
+    make = getattr(tg.optim, optimizer)
+    a, b = (make(m.parameters(), lr=1e-3, weight_decay=0.01) for m in (eager, planned))
+    for i in range(8):
+        x = images(i, 5 if i != 4 else 3)  # one smaller batch
+        same(step(planned, x, b), step(eager, x, a), 1e-4)
+    assert plans(planned) == 2
+    for name in ("a.weight", "b.weight", "fc.weight", "norm_a.running_var"):
+        same([planned.state_dict()[name]], [eager.state_dict()[name]], 2e-4)
+    assert int(planned.norm_a.num_batches_tracked) == 8
+
+
+def test_evaluation_sees_every_change_of_the_weights():
+    eager, planned = pair()
+    for model in (eager, planned):
+        model.eval()
+    x = images()
+
+    def check():
+        with no_grad():
+            same([planned(x).data], [eager(x).data])
+
+    for _ in range(CALLS):
+        check()
+    assert plans(planned) == 1
+    for model in (eager, planned):
+        model.a.weight.data *= 2  # by NumPy, behind everybody's back
+        model.norm_b.running_var.data += 1
+    check()
+    for model in (eager, planned):
+        model.load_state_dict({k: v * 0.5 for k, v in model.state_dict().items()})
+    check()
+    for model in (eager, planned):
+        model.fc.bias.data = model.fc.bias.data + 1
+        model.scale = 3.0
+    for _ in range(CALLS):
+        check()
+    assert plans(planned) == 2
+    for model in (eager, planned):
+        model.to(np.float64)
+        model.train()
+    x = Tensor(x.data.astype(np.float64))
+    for _ in range(CALLS):
+        tg.manual_seed(3)
+        ours = planned(x)
+        tg.manual_seed(3)
+        same([ours.data], [eager(x).data], 1e-12)
+
+
+def test_what_is_held_is_never_written_over():
+    _, model = pair()
+    held, copies = [], []
+    for i in range(7):
+        model.zero_grad()
+        x = images(i)
+        y = model(x)
+        y.sum().backward()
+        views = [p.grad.data[:1] for p in model.parameters()]
+        found = [y.data, y.data[0], *views, *(p.grad.data for p in model.parameters()), x.data]
+        held.append(found)
+        copies.append([array.copy() for array in found])
+    model.eval()
+    with no_grad():
+        for i in range(5):
+            held.append([model(images(i)).data])
+            copies.append([held[-1][0].copy()])
+    for arrays, before in zip(held, copies, strict=True):
+        for array, copied in zip(arrays, before, strict=True):
+            np.testing.assert_array_equal(array, copied)
+
+
+def test_gradients_add_up_without_zero_grad():
+    eager, planned = pair()
+    for model in (eager, planned):
+        for i in range(6):
+            tg.manual_seed(i)
+            model(images(i)).sum().backward()
+    for p, q in zip(planned.parameters(), eager.parameters(), strict=True):
+        same([p.grad.data], [q.grad.data], 1e-4)
+
+
+def test_several_forward_passes_before_one_backward():
+    eager, planned = pair()
+    for model in (eager, planned):
+        for _ in range(4):
+            model.zero_grad()
+            tg.manual_seed(0)
+            ys = [model(images(i)) for i in range(3)]
+            (ys[0] * ys[1] + ys[2]).sum().backward()
+    for p, q in zip(planned.parameters(), eager.parameters(), strict=True):
+        same([p.grad.data], [q.grad.data], 1e-4)
+    assert plans(planned) == 3
+
+
+def test_a_forward_pass_that_is_thrown_away_gives_its_plan_back():
+    _, model = pair()
+    for i in range(6):
+        model(images(i))
+    assert plans(model) == 1
+
+
+def test_backward_twice_and_derivatives_of_derivatives():
+    eager, planned = pair()
+    results = []
+    for model in (eager, planned):
+        for _ in range(3):
+            tg.manual_seed(0)
+            x = images().requires_grad_()
+            y = (model(x) ** 2).sum()
+        y.backward(retain_graph=True)
+        once = x.grad.data.copy()
+        y.backward()
+        same([x.grad.data], [2 * once])
+        tg.manual_seed(0)
+        y = (model(x) ** 2).sum()
+        (dx,) = grad(y, x, create_graph=True)
+        model.zero_grad()
+        (dx * dx).sum().backward()
+        results.append([once, dx.data, *(p.grad.data for p in model.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        scale = max(np.abs(theirs).max(), 1)  # a bias before a norm has no gradient but rounding
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 * scale)
+
+
+def test_a_write_into_what_is_saved_is_refused():
+    _, model = pair()
+    for _ in range(3):
+        x = images()
+        y = model(x)
+    with pytest.raises(ValueError, match="read-only"):
+        model.fc.weight.data[...] = 0
+    x += 1
+    with pytest.raises(RuntimeError, match=r"test_replay.py:\d+"):
+        y.sum().backward()
+
+
+def test_several_outputs_and_arguments_by_name():
+    def function(x, power, y=None):
+        return x**power, [x * y, (x + y).sum()][0], (x @ y.T).mean()
+
+    compiled = tg.compile(function)
+    for seed in range(CALLS):
+        x, y = images(seed).reshape(5, 64), images(seed + 9).reshape(5, 64)
+        results = []
+        for f in (function, compiled):
+            a, b = Tensor(x.data, requires_grad=True), Tensor(y.data, requires_grad=True)
+            outputs = f(a, 2, y=b)
+            sum((out * out).sum() for out in outputs).backward()
+            results.append([*(out.data for out in outputs), a.grad.data, b.grad.data])
+        same(*results)
+    (signature,) = compiled.plans.values()
+    assert signature.free
+
+
+def test_copies_and_pickles_are_compiled_too():
+    _, model = pair()
+    for i in range(3):
+        model(images(i))
+    model.eval()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other._compiled.modules == [other]
+        for i in range(CALLS):
+            with no_grad():
+                same([other(images(i)).data], [model(images(i)).data])
+        other.fc.bias.data += 1
+        with no_grad():
+            same([other(images()).data], [model(images()).data + 1])
+
+
+def test_threads_have_plans_of_their_own():
+    _, model = pair()
+    model.eval()
+    with no_grad():
+        wanted = [[model(images(i)).data.copy() for i in range(8)] for _ in range(3)][-1]
+    wrong = []
+
+    def work(i):
+        with no_grad():
+            wrong.extend(
+                i for _ in range(50) if not np.array_equal(model(images(i)).data, wanted[i])
+            )
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["sigmoid-mlp", "mlp", "mlp-deep", "cnn", "cnn-bn", "cnn-5conv"])
+def test_recipes(name):
+    recipe = RECIPES[name]
+    losses = []
+    for planned in (False, True):
+        tg.manual_seed(2)
+        model = recipe.build()
+        if planned:
+            tg.compile(model)
+        optimizer = recipe.optimizer(model.parameters(), recipe.lr / 10)
+        rng = np.random.default_rng(3)
+        found = []
+        for _ in range(5):
+            x = Tensor(rng.standard_normal((6, 1, 28, 28)).astype(np.float32))
+            optimizer.zero_grad()
+            loss = recipe.loss(model(x), Tensor(rng.integers(0, 10, 6)))
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        losses.append(found)
+        if planned:
+            assert plans(model) == 1
+    np.testing.assert_allclose(*losses, rtol=2e-4)

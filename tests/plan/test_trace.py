@@ -1,0 +1,205 @@
+"""What cannot be planned runs as ever, after one warning that says where and why."""
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_fm as tg
+from tinygrad_fm import Tensor, nn, no_grad
+from tinygrad_fm.autograd import detect_anomaly
+
+RNG = np.random.default_rng(0)
+
+
+class Free(nn.Module):
+    """A module whose forward pass is a function of the module and x."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.fc, self.function, self.calls = nn.Linear(3, 3), function, 0
+        self.seen = []
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def branch(self, x):
+    return self.fc(x) if x.sum() > 0 else -self.fc(x)
+
+
+def item(self, x):
+    return self.fc(x) * x.abs().max().item()
+
+
+def array(self, x):
+    return self.fc(x) + float(x.detach().numpy().max())
+
+
+def assignment(self, x):
+    self.calls += 1
+    return self.fc(x) * self.calls
+
+
+def draw(self, x):
+    return self.fc(x) * random.choice([1.0, 2.0])
+
+
+def legacy_draw(self, x):
+    return self.fc(x) * float(np.random.rand())  # noqa: NPY002
+
+
+def noise(self, x):
+    return self.fc(x) + tg.randn(3)
+
+
+def input_written(self, x):
+    with no_grad():
+        x += 1
+    return self.fc(x)
+
+
+def hook(self, x):
+    y = self.fc(x)
+    y.register_hook(lambda g: g * 2)
+    return y
+
+
+def note(self, x):
+    self.seen.append(len(x))
+    return self.fc(x)
+
+
+def values(self, x):
+    return self.fc(x) + Tensor(x.data.max(axis=1, keepdims=True))
+
+
+def text(self, x):
+    return [self.fc(x), "text"]
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (branch, "branches on a tensor's value"),
+        (item, "reads a tensor's value"),
+        (array, "reads a tensor's values"),
+        (assignment, "sets Free.calls"),
+        (draw, "draws random numbers outside dropout"),
+        (legacy_draw, "draws random numbers outside dropout"),
+        (noise, "draws random numbers outside dropout"),
+        (input_written, "writes into a tensor that it did not compute"),
+        (hook, "calls register_hook"),
+        (note, "changes an attribute of a module"),
+        (values, "an array that changes from call to call"),
+        (text, "it returns list, not tensors"),
+    ],
+)
+def test_what_is_not_planned(function, why):
+    tg.manual_seed(0)
+    model = tg.compile(Free(function))
+    seen = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            given = RNG.standard_normal((2, 3)).astype(np.float32)
+            x = Tensor(given.copy())
+            state = random.getstate(), np.random.get_state(), np.random.default_rng(0)  # noqa: NPY002
+            seed = RNG.integers(99)
+            tg.manual_seed(int(seed))
+            y = model(x)
+            random.setstate(state[0])
+            np.random.set_state(state[1])  # noqa: NPY002
+            tg.manual_seed(int(seed))
+            if function is assignment:
+                model.calls -= 1
+            wanted = function(model, Tensor(given.copy()))
+            seen.append((y, wanted))
+    for y, wanted in seen:
+        y, wanted = (y[0], wanted[0]) if isinstance(y, list) else (y, wanted)
+        np.testing.assert_array_equal(y.data, wanted.data)
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == 1
+    assert messages[0].startswith("Free.forward is not planned and runs as ever: ")
+    assert why in messages[0]
+    if function not in (values, text, note):
+        assert f"{__file__}:{function.__code__.co_firstlineno}"[:-2] in messages[0]
+    assert caught[0].filename == __file__
+
+
+def test_a_hook_in_the_middle_is_called_each_time():
+    model = tg.compile(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1)))
+    x = tg.ones(2, 3)
+    before = [model(x).data for _ in range(4)][-1]
+    seen = []
+    model[0].register_forward_hook(lambda module, inputs, y: seen.append(y.shape))
+    with pytest.warns(UserWarning, match="a module has a forward hook"):
+        ys = [model(x).data for _ in range(4)]
+    np.testing.assert_allclose(ys, [before] * 4, rtol=1e-6)
+    assert seen == [(2, 3)] * 4
+    model = tg.compile(nn.Sequential(nn.Linear(3, 1)))
+    model.register_forward_hook(lambda module, inputs, y: y * 2)  # the model's own: outside
+    ys = [model(x).data for _ in range(4)]
+    np.testing.assert_allclose(ys[3], ys[0], rtol=1e-6)
+    assert [len(s.free) for s in model._compiled.plans.values()] == [1]
+
+
+def test_modes_and_layers_that_change_are_seen():
+    model = tg.compile(nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)))
+    x = tg.ones(3, 4)
+    for _ in range(3):
+        model.train()
+        a = [model(x).data for _ in range(4)]
+        assert not np.array_equal(a[2], a[3])
+        model.eval()
+        b = [model(x).data for _ in range(4)]
+        np.testing.assert_array_equal(b[2], b[3])
+    model[0].p = 1.0
+    model.train()
+    for _ in range(4):
+        np.testing.assert_allclose(model(x).data, [model[1].bias.data] * 3, rtol=1e-6)
+    model[1] = nn.Linear(4, 5)
+    assert [model(x).shape for _ in range(4)] == [(3, 5)] * 4
+    model.append(nn.ReLU())
+    assert all((model(x).data >= 0).all() for _ in range(4))
+    del model[2]
+    model[1].weight.requires_grad_(False)
+    for _ in range(4):
+        model.zero_grad()
+        model(x).sum().backward()
+        assert model[1].weight.grad is None
+        np.testing.assert_allclose(model[1].bias.grad.data, 3)
+    with no_grad():
+        assert not model(x).requires_grad
+
+
+def test_plans_are_kept_for_so_many_shapes_only():
+    model = tg.compile(nn.Linear(2, 2))
+    for n in range(1, 41):
+        for _ in range(3):
+            model(tg.ones(n, 2))
+    assert len(model._compiled.plans) == 16
+
+
+def test_who_watches_sees_every_operation():
+    model = tg.compile(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+    for _ in range(3):
+        model(tg.ones(2, 3))
+    with tg.profile() as report:
+        model(tg.ones(2, 3)).sum().backward()
+    assert {"Linear", "ReLU"} <= {cost.name for cost in report.operations}
+    model[0].weight.data[0, 0] = np.nan
+    with pytest.raises(tg.AnomalyError, match="Linear"), detect_anomaly():
+        model(tg.ones(2, 3))
+
+
+def test_errors_are_those_of_the_operations():
+    model = tg.compile(nn.Linear(3, 3))
+    for _ in range(4):
+        model(tg.ones(2, 3))
+    for _ in range(4):
+        with pytest.raises(ValueError, match=r"Linear expected last dimension 3, got \(2, 4\)"):
+            model(tg.ones(2, 4))
+    with pytest.raises(TypeError, match="compile takes a module or a function, got int"):
+        tg.compile(3)

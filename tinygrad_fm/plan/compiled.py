@@ -1,0 +1,223 @@
+"""`compile`: the same function or module, whose calls are planned and replayed."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial, update_wrapper
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tinygrad_fm.autograd.mode import mode
+from tinygrad_fm.autograd.tensor import Tensor, apply
+from tinygrad_fm.callsite import user_line
+from tinygrad_fm.nn.module import Module, changes
+from tinygrad_fm.ops.fast.memory import parts_of
+from tinygrad_fm.plan.build import build
+from tinygrad_fm.plan.fuse import fuse
+from tinygrad_fm.plan.kernels import kernel_of
+from tinygrad_fm.plan.planned import Planned, split
+from tinygrad_fm.plan.replay import Plan
+from tinygrad_fm.plan.trace import Trace, trace
+
+KEPT = 16  # signatures of one function whose plans are kept
+Target = TypeVar("Target", bound=Callable[..., Any])
+Facts = tuple[Hashable, ...]
+
+
+def compile(target: Target) -> Target:
+    """Plan the calls of a module, or of a function of tensors, and replay them.
+
+    A module is returned itself: parameters, `state_dict`, hooks and the training loop stay as they
+    are. The first call with inputs of a shape is traced, fused and laid out; it and all later ones
+    are replayed from that plan, whose results are those of the operations up to rounding. (The
+    second call is traced too, to see that it does the same.)
+
+    A call that does more than operations on tensors (branches on a value, reads one with `item`,
+    sets an attribute) is not planned: it runs as ever, after one warning that says where and why.
+    So does one inside `profile` or `detect_anomaly`, which see every operation. What a plan does
+    not see is NumPy at work on `.data` inside of a forward pass, and lists or globals that change:
+    set attributes of modules, and it looks again.
+
+    Raises:
+        TypeError: if the target cannot be called.
+    """
+    if not callable(target):
+        raise TypeError(f"compile takes a module or a function, got {type(target).__name__}")
+    if isinstance(target, Module):
+        if target._compiled is not None:
+            return target
+        _join(target.parameters())
+        object.__setattr__(target, "_compiled", Compiled(target.forward, [target]))
+        return target
+    return update_wrapper(Compiled(target, _modules_of(target)), target)  # type: ignore[return-value]
+
+
+def _join(parameters: Iterable[Tensor]) -> None:
+    """Let parameters be parts of one array, so that an optimizer can take its step on that."""
+    joined = [p for p in parameters if p.data.flags.c_contiguous and p.data.dtype == np.float32]
+    for p, part in zip(joined, parts_of([p.shape for p in joined], np.float32), strict=True):
+        part[...] = p.data
+        p.data = part
+
+
+def _modules_of(function: Any) -> list[Module]:
+    """The modules that a function can reach: bound, in its closure or by a global name."""
+    code = getattr(function, "__code__", None)
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    names = code.co_names if code is not None else ()
+    found = [getattr(function, "__self__", None), *cells]
+    found += [getattr(function, "__globals__", {}).get(name) for name in names]
+    return [thing for thing in found if isinstance(thing, Module)]
+
+
+class Compiled:
+    """Calls of a function, by a plan for each signature."""
+
+    def __init__(self, function: Callable[..., Any], modules: Sequence[Module]) -> None:
+        self.function, self.modules = function, modules
+        self.plans: OrderedDict[Hashable, Signature] = OrderedDict()
+        self.seen: object = None  # of the changes of modules
+        self.state: Hashable = ()
+        self.warned = False
+
+    def __reduce__(self) -> tuple:
+        """Copied and pickled without its plans, which are soon made again."""
+        return Compiled, (self.function, self.modules)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if mode.runner is not None:  # somebody wants to see each operation
+            return self.function(*inputs, **options)
+        if self.seen is not changes[0]:
+            self.seen, self.state = changes[0], _state(self.modules)
+        given = (*inputs, *options.values())
+        key = (mode.recording, self.state, tuple(options), *map(_fact, given))
+        try:
+            signature = self.plans.get(key)
+        except TypeError:  # an argument that cannot be hashed
+            self._warn("an argument is neither a tensor nor hashable")
+            return self.function(*inputs, **options)
+        if signature is None:
+            signature = self.plans[key] = Signature()
+            if len(self.plans) > KEPT:
+                self.plans.popitem(last=False)
+        if signature.why is not None:
+            return self.function(*inputs, **options)
+        tensors = [x for x in given if isinstance(x, Tensor)]
+        if signature.ready():
+            return signature.replay(tensors)
+        return self._traced(signature, partial(self.function, *inputs, **options), tensors)
+
+    def _traced(self, signature: Signature, call: Callable[[], Any], tensors: list[Tensor]) -> Any:
+        """The result of one of the first two calls: traced, and replayed as all others will be."""
+        known = [t for m in self.modules for t in (*m.parameters(), *m.buffers())]
+        before = _state(self.modules)
+        result, found, why, undo = trace(call, tensors, known)
+        if why is None and any(_hooked(self.modules)):
+            why = "a module has a forward hook"
+        if why is None and _state(self.modules) != before:
+            why = "it changes an attribute of a module"
+        signature.why = why or signature.note(found, result)
+        if signature.why is not None:
+            self._warn(signature.why)
+            return result
+        undo()
+        return signature.replay(tensors)
+
+    def _warn(self, why: str) -> None:
+        if not self.warned:
+            self.warned = True
+            name = getattr(self.function, "__qualname__", type(self.function).__name__)
+            file, line = user_line().rsplit(":", 1)
+            message = f"{name} is not planned and runs as ever: {why}"
+            warnings.warn_explicit(message, UserWarning, file, int(line))
+
+
+def plan_of(model: Module, *inputs: Tensor) -> tuple[Plan, list[np.ndarray]]:
+    """The plan of a compiled model's call, and the arrays that it is replayed on.
+
+    Raises:
+        ValueError: if the model is not compiled, or the call cannot be planned.
+    """
+    if model._compiled is None:
+        raise ValueError("the model is not compiled; call tinygrad_fm.compile(model) first")
+    for _ in range(2):  # traced, and checked
+        model(*inputs)
+    signature = next(reversed(model._compiled.plans.values()))
+    if signature.why is not None:
+        raise ValueError(f"this call cannot be planned: {signature.why}")
+    return signature.free[-1], [t.data for t in (*inputs, *signature.sources)]
+
+
+def _fact(argument: Any) -> Hashable:
+    """What a plan depends on in an argument: not the values of a tensor."""
+    if isinstance(argument, Tensor):
+        return argument.data.shape, argument.data.dtype.char, argument._requires_grad
+    return argument
+
+
+def _hooked(modules: Iterable[Module]) -> Iterator[bool]:
+    """Which modules below these have a hook. (A module's own is called outside of the plan.)"""
+    for root in modules:
+        yield from (bool(m._forward_hooks) for m in root.modules() if m is not root)
+
+
+def _state(modules: Iterable[Module]) -> Hashable:
+    """What the forward passes of modules may depend on, besides the values of their tensors."""
+    lines: list[Hashable] = []
+    for root in modules:
+        for name, module in root.named_modules():
+            plain = [(key, value) for key, value in vars(module).items() if key[0] != "_"]
+            tensors = (*module._parameters.values(), *module._buffers.values())
+            hooked = module is not root and bool(module._forward_hooks)
+            lines.append((name, id(module), hooked, repr(plain), *map(id, tensors)))
+    return tuple(lines)
+
+
+class Signature:
+    """The calls with arguments of certain shapes and a function in a certain state."""
+
+    def __init__(self) -> None:
+        self.why: str | None = None  # it cannot be planned
+        self.first: Trace | None = None
+        self.fused: Trace | None = None
+        self.checked = False  # by a second trace that is like the first
+        self.single = True
+        self.sources: list[Tensor] = []
+        self.facts: Facts = ()
+        self.free: list[Plan] = []
+
+    def note(self, trace: Trace | None, result: Any) -> str | None:
+        """Take a trace; how it differs from the first, if it does."""
+        assert trace is not None
+        if self.first is not None:
+            self.checked = True
+            return self.first.differs(trace)
+        self.first, self.fused = trace, fuse(trace, mode.recording)
+        self.single = isinstance(result, Tensor)
+        self.sources = [t if isinstance(t, Tensor) else Tensor(t) for t in trace.constants.values()]
+        self.facts = tuple(map(_fact, self.sources))
+        return None
+
+    def ready(self) -> bool:
+        """Whether calls can be replayed; if parameters are not what they were, all begins anew."""
+        if self.checked and tuple(map(_fact, self.sources)) != self.facts:
+            self.__init__()  # type: ignore[misc]
+        return self.checked
+
+    def replay(self, inputs: Sequence[Tensor]) -> Any:
+        """The result by a plan of its own."""
+        assert self.fused is not None
+        tensors = [*inputs, *self.sources]
+        plan = self.free.pop() if self.free else self._build(self.fused, tensors)
+        y = apply(Planned, *tensors, plan=plan, pool=self.free)
+        return y if self.single else tuple(split(y, plan))
+
+    @staticmethod
+    def _build(trace: Trace, tensors: Sequence[Tensor]) -> Plan:
+        given = (*trace.inputs, *trace.constants)
+        pairs = zip(given, tensors, strict=True)
+        wants = {v for v, t in pairs if t._requires_grad and mode.recording}
+        return build(trace, wants, [kernel_of(trace, node) for node in trace.nodes])

@@ -1,0 +1,143 @@
+"""Operations of a trace that are faster taken together, found by what flows between them.
+
+Each pattern starts at one operation and follows its result through operations that are its only
+readers. What stands in their place gives the same results up to rounding, and is an operation with
+its own tests and twin (`ops/fast/conv_block.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from tinygrad_fm import ops
+from tinygrad_fm.ops.pool import Window
+from tinygrad_fm.plan.trace import Node, Trace
+
+HALVING = Window((2, 2), (2, 2), (0, 0), (1, 1), False)
+
+
+class FoldedWeight(ops.Function):
+    """γ/√(σ² + eps)·w for each channel of the output: what a norm in evaluation makes of w."""
+
+    def forward(
+        self, weight: np.ndarray, gamma: np.ndarray, variance: np.ndarray, eps: float
+    ) -> np.ndarray:
+        return weight * (gamma / np.sqrt(variance + eps)).reshape(-1, *(1,) * (weight.ndim - 1))
+
+
+class FoldedBias(ops.Function):
+    """γ/√(σ² + eps)·(b - μ) + β, b being 0 where there is none."""
+
+    def forward(
+        self,
+        gamma: np.ndarray,
+        beta: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        *bias: np.ndarray,
+        eps: float,
+    ) -> np.ndarray:
+        return gamma / np.sqrt(variance + eps) * (sum(bias) - mean) + beta
+
+
+def fuse(trace: Trace, recording: bool = True) -> Trace:
+    """The same trace with fewer, larger operations."""
+    if not recording:
+        graph = _Graph(trace)
+        for node in trace.nodes:
+            if node.operation in (ops.Conv3x3, ops.Conv2d, ops.Linear):
+                graph.fold_norm(node)
+        trace = replace(trace, nodes=list(graph.nodes()), specs=graph.specs)
+    graph = _Graph(trace)
+    for node in trace.nodes:
+        if node.operation is ops.Conv3x3:
+            graph.conv_block(node)
+    return replace(trace, nodes=list(graph.nodes()))
+
+
+class _Graph:
+    """Who reads which value, and what has taken whose place."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace, self.specs = trace, list(trace.specs)
+        self.readers: dict[int, list[Node]] = {}
+        for node in trace.nodes:
+            for value in node.inputs:
+                self.readers.setdefault(value, []).append(node)
+        self.gone: set[int] = set()  # outputs of operations that are a part of another now
+        self.instead: dict[int, tuple[Node, ...]] = {}  # by the last one's output
+
+    def nodes(self) -> Iterator[Node]:
+        for node in self.trace.nodes:
+            if node.output in self.instead:
+                yield from self.instead[node.output]
+            elif node.output not in self.gone:
+                yield node
+
+    def only_reader(self, node: Node, operation: type[ops.Function]) -> Node | None:
+        """The operation that alone reads the node's output, as its first input."""
+        found = self.readers.get(node.output, [])
+        if len(found) != 1 or node.output in self.trace.outputs:
+            return None
+        (reader,) = found
+        fits = reader.operation is operation
+        if operation is not ops.Add:
+            fits = fits and reader.inputs[0] == node.output
+        return reader if fits else None
+
+    def replace(self, parts: Iterable[Node | None], *new: Node) -> None:
+        self.gone.update(node.output for node in parts if node is not None)
+        self.instead[new[-1].output] = new
+
+    def fold_norm(self, layer: Node) -> None:
+        """A convolution or linear layer before a norm in evaluation: its weights take the norm."""
+        norm = self.only_reader(layer, ops.BatchNorm)
+        if norm is None or norm.options["training"] or not norm.options["affine"]:
+            return
+        x, weight, *bias = layer.inputs
+        _, gamma, beta, mean, variance = norm.inputs
+        eps = {"eps": norm.options["eps"]}
+        new_weight, new_bias = len(self.specs), len(self.specs) + 1
+        self.specs += [self.specs[weight], self.specs[beta]]
+        self.replace(
+            [layer, norm],
+            Node(FoldedWeight, (weight, gamma, variance), eps, new_weight),
+            Node(FoldedBias, (gamma, beta, mean, variance, *bias), eps, new_bias),
+            Node(layer.operation, (x, new_weight, new_bias), layer.options, norm.output),
+        )
+
+    def conv_block(self, conv: Node) -> None:
+        """conv 3×3 - [BatchNorm in training] - [+ z] - ReLU - [max pool 2]."""
+        norm = self.only_reader(conv, ops.BatchNorm)
+        if norm is not None and not (norm.options["training"] and norm.options["affine"]):
+            return
+        plus = self.only_reader(norm or conv, ops.Add)
+        relu = self.only_reader(plus or norm or conv, ops.ReLU)
+        if relu is None:
+            return
+        pool = None if plus else self.only_reader(relu, ops.MaxPool2d)
+        if pool and (pool.options["window"] != HALVING or min(self.shape(conv.output)[2:]) < 2):
+            pool = None
+        x, weight, *bias = conv.inputs
+        added: tuple[int, ...] = ()
+        if plus is not None:
+            first = (norm or conv).output
+            added = tuple(v for v in plus.inputs if v != first)
+            if len(added) != 1 or self.shape(added[0]) != self.shape(first):
+                return
+        how = {"pool": pool is not None, "residual": plus is not None}
+        end = pool or relu
+        if norm is None:
+            block = Node(ops.ConvBlock, (*conv.inputs, *added), how, end.output)
+        else:
+            _, gamma, beta, *running = norm.inputs
+            how |= {name: norm.options[name] for name in ("momentum", "eps")}
+            inputs = (x, weight, gamma, beta, *bias, *running, *added)
+            block = Node(ops.ConvNormBlock, inputs, {**how, "bias": bool(bias)}, end.output)
+        self.replace([conv, norm, plus, relu, pool], block)
+
+    def shape(self, value: int) -> tuple[int, ...]:
+        return self.specs[value].shape

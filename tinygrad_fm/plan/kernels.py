@@ -1,0 +1,291 @@
+"""How operations are carried out in a plan: on memory that is there already.
+
+Each kernel is the planned form of an operation of `ops/`, which is its readable twin and has the
+formulas. What has no kernel here runs as it is (`Generic`), on memory of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_fm import ops
+from tinygrad_fm.ops.fast.layout import elementwise
+from tinygrad_fm.ops.function import Function, select
+from tinygrad_fm.ops.matmul import product
+from tinygrad_fm.plan.build import Builder, Kernel
+from tinygrad_fm.plan.fuse import FoldedBias, FoldedWeight
+from tinygrad_fm.plan.replay import Registers
+from tinygrad_fm.plan.trace import Node, Trace
+
+
+class Generic(Kernel):
+    """Any operation, by its own forward and backward."""
+
+    def saved(self) -> Sequence[int]:
+        return (*self.node.inputs, self.node.output)
+
+    def forward(self) -> None:
+        operation, inputs, options, y = self.node
+        needs = tuple(map(self.plan.wants_grad, inputs))
+        make = unlocked(operation)
+        self.place = place = self.plan.place() if y in self.plan.wants else None
+
+        def run(r: Registers) -> None:
+            node = make()
+            if place is not None:
+                node.needs_input_grad = needs
+                r[place] = node
+            r[y] = np.asarray(node.forward(*[r[x] for x in inputs], **options))
+
+        self.plan.add(run)
+
+    def backward(self, dy: int) -> None:
+        place, inputs = self.place, self.node.inputs
+        assert place is not None
+        targets = [(i, x, self.plan.put(x)) for i, x in enumerate(inputs) if x in self.plan.wants]
+
+        def run(r: Registers) -> None:
+            grad = r[dy]
+            found = r[place].backward(grad)
+            r[place] = None
+            found = found if isinstance(found, tuple) else (found,)
+            for i, _, target in targets:
+                dx = found[i]
+                r[target] = dx.copy() if np.may_share_memory(dx, grad) else dx
+
+        self.plan.add(run)
+        for _, x, target in targets:
+            self.plan.arrived(x, target)
+
+
+class Folded(Generic):
+    """What is made of parameters alone: made anew only when one of them has changed."""
+
+    def forward(self) -> None:
+        operation, inputs, options, y = self.node
+        kept: list[np.ndarray] = []
+
+        def run(r: Registers) -> None:
+            arrays = [r[x] for x in inputs]
+            if not kept or not all(map(np.array_equal, kept, arrays)):
+                kept[:] = [array.copy() for array in arrays]
+                self.result = operation().forward(*arrays, **options)
+            r[y] = self.result
+
+        self.plan.add(run)
+
+
+def unlocked(operation: type[Function]) -> Callable[[], Function]:
+    """The operation without locks on what it saves: in a plan nobody else can write there."""
+    found = _unlocked.get(operation)
+    if found is None:
+        body = {"save_for_backward": _save, "save_factors": _save_factors}
+        found = _unlocked[operation] = type(operation.__name__, (operation,), body)
+    return found
+
+
+_unlocked: dict[type[Function], type[Function]] = {}
+
+
+def _save(self: Function, *arrays: Any) -> None:
+    if self.recording:
+        self.saved = arrays
+
+
+def _save_factors(self: Function, a: Any, b: Any) -> None:
+    needs = self.needs_input_grad
+    if True in needs:
+        self.saved = (a if needs[1] else None, b if needs[0] else None)
+
+
+class View(Kernel):
+    """Another look at the same memory: a gradient is looked at in the other direction."""
+
+    def forward(self) -> None:
+        operation, (x, *_), options, y = self.node
+        run = operation().forward
+        if x in self.plan.static and self.plan.shares(y, x):
+            self.plan.r[y] = run(self.plan.r[x], **options)
+        else:
+            self.plan.add(lambda r: r.__setitem__(y, run(r[x], **options)))
+
+    def backward(self, dy: int) -> None:
+        operation, (x, *_), options, _ = self.node
+        view = operation()
+        view.needs_input_grad = (True,)
+        view.forward(np.empty(self.plan.specs[x].shape, np.uint8), **options)
+        self.plan.look(dy, x, view.backward)  # type: ignore[arg-type]  # of one input
+
+
+# ------------------------------------------------------------------------------ one input
+
+
+class Unary(NamedTuple):
+    """y = f(x), element by element.
+
+    Attributes:
+        forward: (x, y) writes y, which may be x.
+        backward: (g, saved, dx) writes dx, which may be g.
+        saves: "x" or "y".
+    """
+
+    forward: Callable[[np.ndarray, np.ndarray], Any]
+    backward: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+    saves: str
+
+
+def relu(x: np.ndarray, y: np.ndarray) -> None:
+    np.maximum(x, np.zeros_like(x), out=y)
+
+
+def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
+    with np.errstate(over="ignore"):
+        np.negative(x, out=y)
+        np.exp(y, out=y)
+    y += 1
+    np.reciprocal(y, out=y)
+
+
+def sigmoid_slope(g: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    slope = 1 - y
+    slope *= y
+    np.multiply(g, slope, out=dx)
+
+
+def tanh_slope(g: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
+    slope = y * y
+    np.subtract(1, slope, out=slope)
+    np.multiply(g, slope, out=dx)
+
+
+UNARY = {
+    ops.ReLU: Unary(relu, lambda g, y, dx: select(g, y > 0, dx), "y"),
+    ops.Sigmoid: Unary(sigmoid, sigmoid_slope, "y"),
+    ops.Tanh: Unary(lambda x, y: np.tanh(x, out=y), tanh_slope, "y"),
+}
+
+
+class Elementwise(Kernel):
+    """The operations of `UNARY`, large arrays in chunks on all threads."""
+
+    @property
+    def how(self) -> Unary:
+        return UNARY[self.node.operation]
+
+    def saved(self) -> Sequence[int]:
+        return (self.node.output if self.how.saves == "y" else self.node.inputs[0],)
+
+    def forward(self) -> None:
+        (x,) = self.node.inputs
+        y, run = self.plan.output_in(self.node, x), self.how.forward
+        self.plan.add(lambda r: elementwise(run, r[x], r[y]))
+
+    def backward(self, dy: int) -> None:
+        (x,), (saved,) = self.node.inputs, self.saved()
+        run = self.how.backward
+        if self.plan.may_write(dy) and x not in self.plan.grads and x not in self.plan.given:
+            self.plan.add(lambda r: elementwise(run, r[dy], r[saved], r[dy]))
+            self.plan.pass_on(dy, x)
+        else:
+            dx = self.plan.gradient(x)
+            self.plan.add(lambda r: elementwise(run, r[dy], r[saved], r[dx]))
+            self.plan.arrived(x, dx)
+
+
+# ------------------------------------------------------------------------------ products
+
+
+class Linear(Kernel):
+    """y = x Wᵀ + b."""
+
+    def saved(self) -> Sequence[int]:
+        x, weight, *_ = self.node.inputs
+        wants = self.plan.wants_grad
+        return [v for v, other in ((x, weight), (weight, x)) if wants(other)]
+
+    def forward(self) -> None:
+        x, weight, *bias = self.node.inputs
+        y = self.plan.output(self.node)
+
+        def run(r: Registers) -> None:
+            a, out = r[x], r[y]
+            product(a.reshape(-1, a.shape[-1]), r[weight].T, out.reshape(-1, out.shape[-1]))
+            for b in bias:
+                out += r[b]
+
+        self.plan.add(run)
+
+    def backward(self, dy: int) -> None:
+        x, weight, *bias = self.node.inputs
+        plan = self.plan
+        dw = plan.gradient(weight) if plan.wants_grad(weight) else None
+        db = plan.gradient(bias[0]) if bias and plan.wants_grad(bias[0]) else None
+        dx = plan.gradient(x) if plan.wants_grad(x) else None
+
+        def run(r: Registers) -> None:
+            g = r[dy]
+            g = g.reshape(-1, g.shape[-1])
+            if dw is not None:
+                a = r[x]
+                product(g.T, a.reshape(-1, a.shape[-1]), r[dw])
+            if db is not None:
+                np.add.reduce(g, axis=0, out=r[db])
+            if dx is not None:
+                out = r[dx]
+                product(g, r[weight], out.reshape(-1, out.shape[-1]))
+
+        plan.add(run)
+        for value, register in ((weight, dw), *zip(bias, (db,), strict=False), (x, dx)):
+            if register is not None:
+                plan.arrived(value, register)
+
+
+# ------------------------------------------------------------------------------ two inputs
+
+
+class Sum(Kernel):
+    """y = a + b and y = a - b, of one shape."""
+
+    def forward(self) -> None:
+        a, b = self.node.inputs
+        ufunc = np.add if self.node.operation is ops.Add else np.subtract
+        y = self.plan.output_in(self.node, a)
+        self.plan.add(lambda r: elementwise(ufunc, r[a], r[b], r[y]))
+
+    def backward(self, dy: int) -> None:
+        a, b = self.node.inputs
+        self.plan.pass_on(dy, a)
+        if self.node.operation is ops.Add:
+            self.plan.pass_on(dy, b)
+        elif self.plan.wants_grad(b):
+            db = self.plan.gradient(b)
+            self.plan.add(lambda r: np.negative(r[dy], out=r[db]))
+            self.plan.arrived(b, db)
+
+
+# ------------------------------------------------------------------------------ the table
+
+VIEWS = (ops.Reshape, ops.Permute)
+
+
+def kernel_of(trace: Trace, node: Node) -> Callable[[Builder, Node], Kernel]:
+    """The kernel for a node of a trace."""
+    specs = [trace.specs[v] for v in (*node.inputs, node.output)]
+    simple = all(spec.dtype == specs[-1].dtype for spec in specs) and specs[-1].dtype.kind == "f"
+    if node.operation in VIEWS:
+        return View
+    if node.operation in (FoldedWeight, FoldedBias):
+        return Folded
+    if not simple:
+        return Generic
+    if node.operation in UNARY:
+        return Elementwise
+    if node.operation is ops.Linear and specs[0].order == tuple(range(len(specs[0].shape))):
+        return Linear
+    alike = all(spec.shape == specs[-1].shape for spec in specs)
+    if node.operation in (ops.Add, ops.Sub) and alike and node.inputs[0] != node.inputs[1]:
+        return Sum
+    return Generic

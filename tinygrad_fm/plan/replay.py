@@ -1,0 +1,148 @@
+"""A plan, ready to be replayed: flat lists of calls, and the registers that they work on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, repeat
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_fm.ops.fast.memory import empty, parts_of
+from tinygrad_fm.ops.function import Array
+from tinygrad_fm.plan.trace import Spec, Trace
+
+Registers = list[Any]
+Call = Callable[[Registers], Any]
+
+
+class Life(NamedTuple):
+    """An array in the arena: whose it is, where it lies (bytes), and from which call to which."""
+
+    operation: str
+    place: slice
+    begun: int
+    ended: int
+
+
+@dataclass(eq=False)
+class Plan:
+    """The calls of one trace. Each reads registers `r[number]` and writes into their arrays, or
+    puts a new array into one.
+
+    Attributes:
+        given: values that the caller brings.
+        r: registers: first one for each value, then those of gradients and working memory.
+        fresh: values that get new memory in each forward pass, because the caller keeps them.
+        start: of an output -> where the caller's gradient of it is put.
+        gradients: for each of `given` the register of its gradient, or None.
+        handed_out: of these, the ones whose arrays the plan brings, with what they are.
+        nbytes: of the arena, which all other arrays lie in.
+        lives: of the arrays in it.
+        notes: of each call, forward and backward: the operation, its output's shape, and where in
+            the arena that lies (None: elsewhere).
+    """
+
+    trace: Trace
+    specs: list[Spec]
+    given: list[int]
+    r: Registers
+    forward_calls: list[Call]
+    backward_calls: list[Call]
+    fresh: list[int]
+    start: dict[int, int]
+    gradients: list[int | None]
+    handed_out: dict[int, Spec]
+    nbytes: int
+    lives: list[Life]
+    notes: list[tuple[str, tuple[int, ...], slice | None]]
+
+    def __post_init__(self) -> None:
+        nodes = self.trace.nodes
+        self.moved = {v for n in nodes for v in n.operation.moved(n.inputs, **n.options)}
+        self.arrays = new_arrays(self.handed_out.values())
+        self.empty = [i for i, array in enumerate(self.r) if array is None]  # between calls
+
+    def forward(self, arrays: Sequence[Array]) -> list[Array]:
+        """Carry out the forward pass on the arrays of `given`; the outputs."""
+        r = self.r
+        for value, array in zip(self.given, arrays, strict=True):
+            r[value] = array
+        for value in self.fresh:
+            r[value] = new_array(self.specs[value])
+        for call in self.forward_calls:
+            call(r)
+        return [r[value] for value in self.trace.outputs]
+
+    def backward(self, grads: Sequence[Array]) -> list[Array | None]:
+        """Carry out the backward pass; the gradients of `given`, None where none is wanted."""
+        r = self.r
+        if any(sys.getrefcount(array) > HELD for array in self.arrays):
+            self.arrays = new_arrays(self.handed_out.values())
+        for register, array in zip(self.handed_out, self.arrays, strict=True):
+            r[register] = array
+        for value, grad in zip(self.trace.outputs, grads, strict=True):
+            if value in self.start:
+                r[self.start[value]] = grad
+        for call in self.backward_calls:
+            call(r)
+        return [None if register is None else r[register] for register in self.gradients]
+
+    def watched(self, arrays: Sequence[Array], after: Callable[[int, float], object]) -> None:
+        """Carry out both passes on the arrays of `given`; call after(number, seconds) behind each
+        call."""
+
+        def watch(call: Call, number: int) -> Call:
+            def run(r: Registers) -> None:
+                started = perf_counter()
+                call(r)
+                after(number, perf_counter() - started)
+
+            return run
+
+        calls = [*self.forward_calls, *self.backward_calls]
+        calls = [watch(call, number) for number, call in enumerate(calls)]
+        middle = len(self.forward_calls)
+        twin = replace(self, forward_calls=calls[:middle], backward_calls=calls[middle:])
+        outputs = twin.forward(arrays)
+        if self.backward_calls:
+            twin.backward([np.ones_like(y) for y in outputs])
+        self.clearing([])()
+
+    def clearing(self, pool: list[Plan]) -> Callable[[], object]:
+        """A function that lets go of all that a call has brought or computed, and then puts the
+        plan into a pool. It is one of C's (see `undo.py`), and can be called once."""
+        empty = map(self.r.__setitem__, self.empty, repeat(None))
+        return partial(any, chain(empty, map(pool.append, [self])))
+
+
+HELD = 3  # references to an array in a list that nobody else holds, while a loop looks at it
+
+
+def new_array(spec: Spec) -> Array:
+    """An array that belongs to who gets it."""
+    array = empty(tuple(spec.shape[i] for i in spec.order), spec.dtype)
+    return array if in_order(spec) else array.transpose(np.argsort(spec.order))
+
+
+def new_arrays(specs: Any) -> list[Array]:
+    """The same of several, as parts of one array if they can be."""
+    specs = list(specs)
+    if len({spec.dtype for spec in specs}) == 1 and all(map(in_order, specs)):
+        return parts_of([spec.shape for spec in specs], specs[0].dtype)
+    return [new_array(spec) for spec in specs]
+
+
+def in_order(spec: Spec) -> bool:
+    """Whether memory has the axes in their order."""
+    return spec.order == tuple(range(len(spec.shape)))
+
+
+def forget(r: Registers, registers: Sequence[int]) -> None:
+    """Empty registers, so that what they hold is free."""
+    for register in registers:
+        r[register] = None

@@ -1,0 +1,236 @@
+"""A call of a function of tensors, noted as a list of operations.
+
+The call itself runs as ever, recorded or not. What it does besides operations on its inputs would
+be lost when the list is replayed; the tracer finds out and says why the call cannot be planned.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_fm.autograd.mode import running
+from tinygrad_fm.autograd.tensor import Tensor
+from tinygrad_fm.callsite import user_line
+from tinygrad_fm.ops.dropout import KeepMask
+from tinygrad_fm.ops.function import Function
+from tinygrad_fm.random import default_generator
+
+
+class Node(NamedTuple):
+    """One operation; what goes in and comes out are values, by number."""
+
+    operation: type[Function]
+    inputs: tuple[int, ...]
+    options: Mapping[str, Any]
+    output: int
+
+
+class Spec(NamedTuple):
+    """What is known of a value before it is computed; `order` are its axes as memory has them."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    order: tuple[int, ...]
+
+
+@dataclass
+class Trace:
+    """Operations in the order in which they were carried out.
+
+    Attributes:
+        specs: of each value.
+        inputs: the values that the call was given.
+        constants: values from elsewhere: parameters and buffers as tensors, others as arrays.
+        nodes: the operations.
+        outputs: the values that the call returned.
+        shared: a value whose memory is another's -> that one.
+    """
+
+    specs: list[Spec]
+    inputs: list[int]
+    constants: dict[int, Any]
+    nodes: list[Node]
+    outputs: list[int]
+    shared: dict[int, int]
+
+    def differs(self, other: Trace) -> str | None:
+        """How another trace of the same function differs, if it does."""
+        if len(self.nodes) != len(other.nodes):
+            return f"it carried out {len(self.nodes)} operations once, then {len(other.nodes)}"
+        for mine, theirs in zip(self.nodes, other.nodes, strict=True):
+            if mine != theirs:
+                return f"{mine.operation.__name__} was applied in another way the next time"
+        if self.outputs != other.outputs or self.constants.keys() != other.constants.keys():
+            return "its results came about in another way the next time"
+        for number, constant in self.constants.items():
+            found = other.constants[number]
+            if isinstance(constant, Tensor):
+                same = constant is found
+            else:
+                same = isinstance(found, np.ndarray) and equal_bits(constant, found)
+            if not same:
+                return "it computes with an array that changes from call to call"
+        return None
+
+
+def equal_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+class Tracer:
+    """Carries out operations, notes them, and notes what no list of operations could repeat.
+
+    A value is known by the array that holds it. All arrays are kept, so that none takes another's
+    identity.
+    """
+
+    def __init__(self, inputs: Iterable[Tensor]) -> None:
+        self.specs: list[Spec] = []
+        self.numbers: dict[int, int] = {}  # by the id of an array
+        self.arrays: list[np.ndarray] = []
+        self.sources: dict[int, np.ndarray] = {}  # what comes from elsewhere
+        self.nodes: list[Node] = []
+        self.shared: dict[int, int] = {}
+        self.why: str | None = None
+        self.random = _random_states()
+        self.drawn: dict[int, tuple[np.random.Generator, Any]] = {}  # with where each one was
+        self.moved: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # with what each one held
+        self.inputs = [self.number(t.data) for t in inputs]
+
+    def __call__(self, node: Function, method: Callable[..., Any], arrays: tuple, how: dict) -> Any:
+        if isinstance(node, KeepMask):
+            self.check_random()
+            generator = how["generator"]
+            self.drawn.setdefault(id(generator), (generator, generator.bit_generator.state))
+        for array in node.moved(arrays, **how):
+            self.moved.setdefault(id(array), (array, array.copy()))
+        y = np.asarray(method(*arrays, **how))
+        if method == node.forward and not any(y is x for x in arrays):
+            inputs = tuple(map(self.source, arrays))
+            output = self.number(y)
+            for x, array in zip(inputs, arrays, strict=True):
+                if array.size and np.may_share_memory(array, y):
+                    self.shared[output] = self.shared.get(x, x)
+            self.nodes.append(Node(type(node), inputs, how, output))
+        if isinstance(node, KeepMask):
+            self.random = _random_states()
+        return y
+
+    def number(self, array: np.ndarray) -> int:
+        """The number of a new value."""
+        order = tuple(sorted(range(array.ndim), key=lambda i: -abs(array.strides[i])))
+        self.specs.append(Spec(array.shape, array.dtype, order))
+        self.arrays.append(array)
+        self.numbers[id(array)] = len(self.specs) - 1
+        return len(self.specs) - 1
+
+    def source(self, array: np.ndarray) -> int:
+        """The number of a value that may come from elsewhere."""
+        if id(array) not in self.numbers:
+            self.sources[self.number(array)] = array
+        return self.numbers[id(array)]
+
+    def renamed(self, array: np.ndarray, values: np.ndarray) -> None:
+        """From now on `array` holds the values of another: it was written into."""
+        if self.numbers.get(id(array)) in (None, *self.inputs, *self.sources):
+            self.stop("writes into a tensor that it did not compute")
+        self.numbers[id(array)] = self.source(values)
+
+    def copied(self, array: np.ndarray, copy: np.ndarray) -> None:
+        """`copy` holds the values of `array`."""
+        self.numbers[id(copy)] = self.source(array)
+        self.arrays.append(copy)
+
+    def stop(self, why: str) -> None:
+        """Note why the call cannot be planned, and where; the call goes on."""
+        if self.why is None:
+            self.why = f"{user_line()} {why}"
+
+    def check_random(self) -> None:
+        """Find random numbers that were drawn by anybody but dropout."""
+        if _random_states() != self.random:
+            self.stop("draws random numbers outside dropout")
+
+    def undo(self) -> None:
+        """Put back what the operations have moved: running estimates and random generators."""
+        for array, values in self.moved.values():
+            array[...] = values
+        for generator, state in self.drawn.values():
+            generator.bit_generator.state = state
+
+
+def _random_states() -> tuple[Hashable, ...]:
+    """Where Python's, NumPy's global and our own generator are."""
+    ours, legacy = default_generator().bit_generator, np.random.get_state(legacy=False)  # noqa: NPY002
+    return random.getstate(), str(legacy), repr(ours.state)
+
+
+class Traced(NamedTuple):
+    """A call that was traced.
+
+    Attributes:
+        result: what it returned.
+        trace: what it did, or None.
+        why: it cannot be planned, if so.
+        undo: puts back what the call has moved: running estimates and random generators.
+    """
+
+    result: Any
+    trace: Trace | None
+    why: str | None
+    undo: Callable[[], None]
+
+
+def trace(call: Callable[[], Any], inputs: Iterable[Tensor], known: Iterable[Tensor]) -> Traced:
+    """Carry out a call, and note its operations.
+
+    Args:
+        inputs: the tensors among its arguments.
+        known: the parameters and buffers that it may use.
+    """
+    tracer = Tracer(inputs)
+    with running(tracer):
+        result = call()
+    tracer.check_random()
+    outputs = result if isinstance(result, tuple | list) else (result,)
+    if tracer.why is None and not all(isinstance(y, Tensor) for y in outputs):
+        tracer.why = f"it returns {type(result).__name__}, not tensors"
+    if tracer.why is not None:
+        return Traced(result, None, tracer.why, tracer.undo)
+    tensors = {id(t.data): t for t in (*known, *_leaves(outputs))}
+    return Traced(result, _trace_of(tracer, tensors, [y.data for y in outputs]), None, tracer.undo)
+
+
+def _leaves(outputs: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors with a gradient of their own behind `outputs`."""
+    leaves, seen = [], set()
+    waiting = [y.edge for y in outputs if y.requires_grad]
+    while waiting:
+        edge = waiting.pop()
+        if edge is None or id(edge) in seen:
+            continue
+        seen.add(id(edge))
+        if isinstance(edge, Function):
+            waiting += edge.edges or ()
+        else:
+            leaves.append(edge)
+    return leaves
+
+
+def _trace_of(tracer: Tracer, known: dict[int, Tensor], outputs: list[np.ndarray]) -> Trace:
+    """What the tracer noted, without the operations that nothing comes from."""
+    ends = [tracer.source(y) for y in outputs]
+    wanted, nodes = set(ends), []
+    for node in reversed(tracer.nodes):
+        if node.output in wanted or node.operation.effects:
+            wanted.update(node.inputs)
+            nodes.append(node)
+    order = {id(t): i for i, t in enumerate(known.values())}
+    sources = [(n, known.get(id(a), a)) for n, a in tracer.sources.items() if n in wanted]
+    constants = dict(sorted(sources, key=lambda item: order.get(id(item[1]), -1)))
+    return Trace(tracer.specs, tracer.inputs, constants, nodes[::-1], ends, tracer.shared)
