@@ -76,7 +76,11 @@ print("GELU" in profile.table(), format_table([{"a": 1}]).split())
         ("PIL", "report", "_picture(Outcome(four.images, np.eye(4), four.labels, 'abcd'), 0)"),
         ("safetensors", "train", "save_arrays({'a': np.ones(2)}, {})"),
         ("safetensors", "train", "load_arrays(b'', 'a file')"),
-        ("tqdm", "train", "fit(None, None, SGD([nn.Parameter(np.ones(1))], 1), loader, epochs=1)"),
+        (
+            "tqdm",
+            "train",
+            "fit(nn.Identity(), None, SGD([nn.Parameter(np.ones(1))], 1), loader, epochs=1)",
+        ),
     ],
 )
 def test_the_first_use_of_a_missing_package_names_the_extra(package, extra, use):

@@ -102,7 +102,8 @@ def test_trains_in_training_mode_and_validates_in_evaluation_mode():
     manual_seed(1)
     model = Watched(9, 3).eval()
     optimizer = SGD(model.parameters(), lr=0.1)
-    fit(model, F.cross_entropy, optimizer, spots(n=32), spots(n=16), epochs=2)
+    batches = spots(n=32), spots(n=16)
+    fit(model, F.cross_entropy, optimizer, *batches, epochs=2, compile=False)
     assert modes == [True, True, False] * 2
 
 
@@ -234,7 +235,7 @@ class Stop(Exception):
     pass
 
 
-def new_training() -> Training:
+def new_training(compile: bool = True) -> Training:
     """Three epochs of six batches, with an average and a rate that change at every step."""
     model = small_model()
     optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -248,6 +249,7 @@ def new_training() -> Training:
         scheduler=ExponentialLR(optimizer, 0.8),
         step_scheduler=ExponentialLR(optimizer, 0.99),
         early_stopping=EarlyStopping(patience=3),
+        compile=compile,
     )
 
 
@@ -275,6 +277,24 @@ def test_a_training_goes_on_where_its_state_was_taken(batches):
         np.testing.assert_array_equal(history[column], whole.history[column], err_msg=column)
     assert second.seconds == sum(history["seconds"])
     assert history["seconds"][(batches - 1) // 6] > 1000  # with the time before
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_training_goes_on_planned_or_not_as_it_began(compile):
+    first = new_training(compile)
+    first.run(progress=False)
+    with pytest.raises(ValueError, match=f"begun with compile={compile}"):
+        new_training(not compile).load_state_dict(first.state_dict())
+
+
+def test_a_planned_training_reaches_the_same():
+    planned, eager = new_training(), new_training(compile=False)
+    for training in (planned, eager):
+        training.run(progress=False)
+    assert planned.model._compiled is not None
+    assert eager.model._compiled is None
+    for ours, theirs in zip(weights(planned.model), weights(eager.model), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 class Terminal(io.StringIO):

@@ -16,7 +16,7 @@ from tinygrad_fm.errors import CommandError
 from tinygrad_fm.formatting import printable
 from tinygrad_fm.nn import Module
 from tinygrad_fm.recipes import RECIPES, Recipe
-from tinygrad_fm.recipes.profiling import profile_recipe
+from tinygrad_fm.recipes.profiling import plan_of_recipe, profile_recipe
 from tinygrad_fm.recipes.summary import Layer, summarize
 from tinygrad_fm.report import format_table
 
@@ -69,6 +69,9 @@ def add_commands(commands: Any) -> None:
     )
     add_threads(command)
     command.add_argument("--inference", action="store_true", help="instead of training steps")
+    command.add_argument(
+        "--plan", action="store_true", help="the calls of the plan, and where they work in memory"
+    )
 
     command = add_command(
         commands,
@@ -127,9 +130,10 @@ def blank_images(recipe: Recipe, batch_size: int) -> Tensor:
 
 
 def show_profile(options: argparse.Namespace) -> None:
-    """The table of `profile_recipe`."""
+    """The table of `profile_recipe`, or that of the plan."""
     recipe = RECIPES[options.recipe]
-    print(profile_recipe(recipe, options.batch_size, training=not options.inference))
+    show = plan_of_recipe if options.plan else profile_recipe
+    print(show(recipe, options.batch_size, training=not options.inference))
 
 
 def show_graph(options: argparse.Namespace) -> None:

@@ -35,6 +35,7 @@ SETTINGS = (
     "schedule",
     "patience",
     "augment",
+    "compile",
 )
 
 
@@ -67,6 +68,11 @@ def add_commands(commands: Any) -> None:
         action=argparse.BooleanOptionalAction,
         help="vary the training images at random: mirrored (but for digits) and shifted, or as the "
         "recipe says",
+    )
+    add(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="plan a step once and replay it, which is faster (the default)",
     )
     add_settings(command)
     add("--out", type=Path, metavar="DIR", help="the run folder (default: under runs/)")

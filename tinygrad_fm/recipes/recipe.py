@@ -37,6 +37,7 @@ class Recipe:
             that mirror an image are left out, for a mirrored digit is none.
         validation_fraction: the share of the training set that is held out for validation.
         extractor: the recipe of a model whose `features(images)` are the inputs instead of images.
+        compile: plan the model's calls and replay them, see `tinygrad_fm.compile`.
         published: the test accuracy that the source reports, if it does.
         must_reach: the test accuracy that we ask of it, if we do.
     """
@@ -58,6 +59,7 @@ class Recipe:
     augment: tuple[Transform, ...] = ()
     validation_fraction: float = 0.1
     extractor: Recipe | None = None
+    compile: bool = True
     published: float | None = None
     must_reach: float | None = None
 

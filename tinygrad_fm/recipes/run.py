@@ -154,6 +154,7 @@ def prepare(
         scheduler=schedule and schedule(optimizer, recipe.epochs),
         step_scheduler=step_schedule and step_schedule(optimizer, recipe.epochs * len(train)),
         early_stopping=EarlyStopping(recipe.patience or recipe.epochs, monitor="val_accuracy"),
+        compile=recipe.compile,
     )
     return training, test
 

@@ -50,7 +50,8 @@ def configured(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             "optimizer" (a name of OPTIMIZERS; without "lr" it takes its usual rate), "schedule" (a
             name of SCHEDULES), "patience" (epochs, see `Recipe`), "augment" (True: the recipe's own
             transforms, or else mirrored and shifted images; False: none; digits are never
-            mirrored), and what `architecture` finds: [96, 32] for "hidden" of `mlp`, say.
+            mirrored), "compile" (False: nothing is planned), and what `architecture` finds: [96,
+            32] for "hidden" of `mlp`, say.
 
     Raises:
         ValueError: an unknown setting, a value that it cannot have, or a model beyond
@@ -147,5 +148,6 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "schedule": lambda value: isinstance(value, str) and value in SCHEDULES,
     "patience": _whole,
     "augment": lambda value: isinstance(value, bool),
+    "compile": lambda value: isinstance(value, bool),
     "validation_fraction": lambda value: isinstance(value, float) and 0 < value < 1,
 }

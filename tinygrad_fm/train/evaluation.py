@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_fm.autograd import no_grad
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import Module
+from tinygrad_fm.nn.module import changes
 from tinygrad_fm.ops.undo import Scope
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -77,7 +78,8 @@ class eval_mode(Scope):
         variables = [vars(module) for module in model.modules()]
         before = [module.training for module in model.modules()]
         # `any` goes through all of them in C, the first time it is called.
-        self.restore = partial(any, map(dict.__setitem__, variables, repeat("training"), before))
+        modes = map(dict.__setitem__, variables, repeat("training"), before)
+        self.restore = partial(any, chain(modes, map(changes.__setitem__, [0], [object()])))
 
     def __enter__(self) -> None:
         self.model.eval()

@@ -16,6 +16,7 @@ from tinygrad_fm.nn import Module
 from tinygrad_fm.nn.utils import clip_grad_norm_
 from tinygrad_fm.optim import Optimizer
 from tinygrad_fm.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from tinygrad_fm.plan import compile as plan_calls
 from tinygrad_fm.random import default_generator
 from tinygrad_fm.train.early_stopping import EarlyStopping
 from tinygrad_fm.train.evaluation import Evaluation, LossFunction, RunningMean, evaluate
@@ -43,6 +44,7 @@ def fit(
     step_scheduler: LRScheduler | None = None,
     early_stopping: EarlyStopping | None = None,
     clip_grad_norm: float | None = None,
+    compile: bool = True,
     progress: bool = True,
     on_epoch_end: Callable[[History], None] | None = None,
 ) -> History:
@@ -61,6 +63,7 @@ def fit(
         step_scheduler: stepped after every batch, as OneCycleLR wants it.
         early_stopping: may end the training; at the end the best epoch's weights are restored.
         clip_grad_norm: the gradients' total 2-norm is scaled down to this when above it.
+        compile: plan the model's calls and replay them, see `tinygrad_fm.compile`.
         progress: show a bar on stderr, where that is a terminal.
         on_epoch_end: called with the history when an epoch is complete.
 
@@ -81,6 +84,7 @@ def fit(
         step_scheduler=step_scheduler,
         early_stopping=early_stopping,
         clip_grad_norm=clip_grad_norm,
+        compile=compile,
     )
     return training.run(progress, on_epoch_end=on_epoch_end)
 
@@ -108,6 +112,7 @@ class Training:
         step_scheduler: LRScheduler | None = None,
         early_stopping: EarlyStopping | None = None,
         clip_grad_norm: float | None = None,
+        compile: bool = True,
     ) -> None:
         follows_validation = early_stopping is not None or isinstance(scheduler, ReduceLROnPlateau)
         if follows_validation and validation_loader is None:
@@ -116,6 +121,9 @@ class Training:
                 "but validation_loader is None; pass one"
             )
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
+        self.compile = compile
+        if compile:
+            plan_calls(model)
         self.train_loader, self.validation_loader = train_loader, validation_loader
         self.epochs = epochs
         self.scheduler, self.step_scheduler = scheduler, step_scheduler
@@ -270,6 +278,7 @@ class Training:
         return {
             **{name: part.state_dict() for name, part in self._parts().items()},
             "random": default_generator().bit_generator.state,
+            "compile": self.compile,
             "history": [list(astuple(row)) for row in self.history],
             "epoch": {"lr": self._lr, "seconds": self._seconds_so_far()},
         }
@@ -282,6 +291,11 @@ class Training:
         Raises:
             KeyError, TypeError, ValueError: the state of a training with other parts.
         """
+        if state.get("compile", False) != self.compile:
+            raise ValueError(
+                "this training was begun with compile="
+                f"{not self.compile}, whose last bits are others; go on with the same"
+            )
         parts = self._parts()
         for name, part in parts.items():
             part.load_state_dict(state[name])
