@@ -47,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write all figures")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios")
     add("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    add("--torch-compile", action="store_true",
+        help="beside training steps also torch.compile's, half a minute more for each")  # fmt: skip
     top.set_defaults(action=measure)
     commands = top.add_subparsers(metavar="COMMAND")
 
@@ -87,6 +89,7 @@ def measure(options: argparse.Namespace) -> int:
         threads=tuple(options.threads),
         repeats=options.repeats or (3 if options.quick else 20),
         quick=options.quick,
+        torch_compile=options.torch_compile,
     )
     for file in filter(None, (options.json, options.chart)):
         file.parent.mkdir(parents=True, exist_ok=True)  # now, not after ten minutes of measuring

@@ -8,12 +8,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import epoch, inference, machine, memory, operations, overhead, training
+from benchmarks import epoch, inference, machine, memory, networks, operations, overhead, training
 from benchmarks.settings import Job, Row, Settings
 
 SECTIONS: dict[str, Callable[[Settings], Iterator[Job]]] = {
     "training_step": training.jobs,
     "inference": inference.jobs,
+    "networks": networks.planned_jobs,
+    "networks_eager": networks.eager_jobs,
     "operation": operations.jobs,
     "overhead": overhead.jobs,
     "memory": memory.jobs,

@@ -29,6 +29,7 @@ class Settings:
     threads: tuple[int, ...]
     repeats: int
     quick: bool = False
+    torch_compile: bool = False
 
     @property
     def inference_batch_sizes(self) -> tuple[int, ...]:

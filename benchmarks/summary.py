@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.timing import COMPILED
 from tinygrad_fm.report import format_table
 
 Row = Mapping[str, Any]
@@ -15,6 +16,8 @@ Results = Mapping[str, Any]  # of one run, as in its JSON file
 TITLES = {
     "training_step": "Training step",
     "inference": "Inference",
+    "networks": "Other networks, training step",
+    "networks_eager": "Other networks, training step, not planned",
     "operation": "Operations",
     "overhead": "Overhead per operation",
     "memory": "Peak memory of a training process",
@@ -25,7 +28,13 @@ SYMBOLS = {"ms": "ms", "us": "µs", "mb": "MB", "s": "s"}
 LABELS = ("model", "operation", "direction", "chain", "batch_size")
 SPEEDS = ("gflops", "share_of_sgemm_peak", "gbytes_per_s", "share_of_copy_peak")
 BUSY = 0.1  # share of the machine that others use
-CHEAP = ("sigmoid-mlp", "mlp")
+GOALS = {
+    "training_step": {"sigmoid-mlp": 0.6, "mlp": 0.6, "mlp-deep": 0.6, "cnn": 0.85, "cnn-bn": 0.85,
+                      "cnn-5conv": 0.85, "resnet": 1.3},
+    "networks": {"depthwise-separable": 2.0},
+    "networks_eager": {"depthwise-separable": 3.0},
+}  # fmt: skip
+USUAL_GOALS = {"inference": 0.8, "networks_eager": 1.5, "memory": 0.4}
 
 
 class Line(NamedTuple):
@@ -43,6 +52,7 @@ class Line(NamedTuple):
     goal: float  # for the ratio
     others: float | None  # share of the machine that others used, at most
     speed: dict[str, float]  # of an operation: GFLOP/s and so on
+    compiled: float | None = None  # PyTorch by torch.compile, if it was measured
 
 
 def lines(runs: Sequence[Results]) -> list[Line]:
@@ -130,6 +140,7 @@ def _line(section: str, rows: Sequence[Row]) -> Line:
         goal=_goal(section, rows[0]),
         others=max(shares, default=None),
         speed={name: median(name) for name in SPEEDS if name in rows[0]},
+        compiled=median(f"{COMPILED}_{unit}") if rows[0].get(f"{COMPILED}_{unit}") else None,
     )
 
 
@@ -138,6 +149,7 @@ def _goal_row(line: Line) -> dict[str, Any]:
         SYMBOLS[UNITS.get(line.section, "ms")]: line.label,
         "ours": _short(line.ours),
         "PyTorch": _short(line.torch),
+        **({"torch.compile": _short(line.compiled)} if line.compiled else {}),
         "ratio (95 %)": f"{line.ratio:.2f} ({line.low:.2f}–{line.high:.2f})",
         "of fastest": f"{line.fastest:.2f}",
         "goal": f"≤ {line.goal} {'✓' if met(line) else '✗'}",
@@ -163,7 +175,8 @@ def _best_torch(row: Row, unit: str) -> float:
 
 
 def _goal(section: str, row: Row) -> float:
-    return 0.8 if section == "training_step" and row["model"] in CHEAP else 1.0
+    usual = USUAL_GOALS.get(section, 1.0)
+    return GOALS.get(section, {}).get(row.get("model", ""), usual)
 
 
 def _label(section: str, row: Row) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -19,16 +21,18 @@ from benchmarks.sides import (
     torch_model,
     torch_optimizer,
 )
+from benchmarks.timing import COMPILED
 from tinygrad_fm import Tensor, nn
 from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.reference.models import twin_loss
 
 
 def jobs(settings: Settings) -> Iterator[Job]:
-    return model_jobs(settings, settings.batch_sizes, contenders)
+    found = partial(contenders, settings.torch_compile)
+    return model_jobs(settings, settings.batch_sizes, found)
 
 
-def contenders(name: str, size: int) -> dict[str, Call]:
+def contenders(compiled: bool, name: str, size: int) -> dict[str, Call]:
     """Our step and PyTorch's in each layout, from the same weights on the same batch."""
     images, labels = batch(size)
     model = our_model(name)
@@ -36,6 +40,8 @@ def contenders(name: str, size: int) -> dict[str, Call]:
         layout: torch_step(name, model, images, labels, channels_last)
         for layout, channels_last in layouts(model).items()
     }
+    if compiled:
+        theirs[COMPILED] = torch_step(name, model, images, labels, False, compiled=True)
     return {"ours": our_step(name, model, images, labels), **theirs}
 
 
@@ -54,9 +60,15 @@ def our_step(name: str, model: nn.Module, images: Array, labels: Array) -> Call:
 
 
 def torch_step(
-    name: str, ours: nn.Module, images: Array, labels: Array, channels_last: bool
+    name: str,
+    ours: nn.Module,
+    images: Array,
+    labels: Array,
+    channels_last: bool,
+    compiled: bool = False,
 ) -> Call:
-    model = torch_model(name, ours, channels_last)
+    model: Any = torch_model(name, ours, channels_last)
+    model = torch.compile(model) if compiled else model
     optimizer = torch_optimizer(name, model)
     loss_fn = twin_loss(name)
     x, targets = in_layout(torch.tensor(images), channels_last), torch.tensor(labels)
