@@ -27,6 +27,7 @@ import numpy as np
 from tinygrad_fm import (
     Tensor,
     autograd,
+    compile,
     detect_anomaly,
     enable_grad,
     manual_seed,
@@ -76,6 +77,15 @@ def step(model):
     return [loss.item(), *(p.data.tobytes() for p in model.parameters())]
 
 
+def planned_step():
+    """The same step, replayed from a plan that earlier steps may have been interrupted in."""
+    for p, array in zip(PLANNED.parameters(), network().parameters(), strict=True):
+        p.grad = None
+        p.data = array.data
+    PLANNED.load_state_dict(network().state_dict())
+    return step(PLANNED)
+
+
 def product():
     """A @ B in chunks of columns on two threads."""
     y = memory.empty((len(A), B.shape[1]), np.float32)
@@ -117,6 +127,7 @@ def check_memory():
 def check_work():
     assert product() == PRODUCT
     assert step(network()) == STEP
+    assert planned_step() == PLANNED_STEP
     check_at_once()
     check_memory()
 
@@ -348,6 +359,15 @@ def whole_step():
     assert step(network()) == STEP
 
 
+def replayed():
+    assert planned_step() == PLANNED_STEP
+
+
+def evaluated():
+    with eval_mode(PLANNED), no_grad():
+        PLANNED(Tensor(IMAGES))
+
+
 def load():
     for images, _ in DataLoader(DATASET, 4, shuffle=True):
         images.sum()
@@ -370,7 +390,18 @@ def from_a_graph():
         loss.backward(retain_graph=True)
 
 
-LARGE = [forward, from_a_graph, whole_step, load, contexts, profiled, multiply, nested_loops]
+LARGE = [
+    forward,
+    from_a_graph,
+    whole_step,
+    replayed,
+    evaluated,
+    load,
+    contexts,
+    profiled,
+    multiply,
+    nested_loops,
+]
 
 
 def interrupted(work, delay):
@@ -450,6 +481,9 @@ if __name__ == "__main__":
     for _, set_threads in parallel._libraries():
         set_threads(2)
     BLAS, PRODUCT, STEP, MODEL = blas(), product(), step(network()), network()
+    PLANNED = compile(network())
+    PLANNED_STEP = planned_step()
+    assert [planned_step() == PLANNED_STEP for _ in range(3)] == [True] * 3
     assert BLAS
     check_work()
     gc.freeze()  # a search through what was made so far would be most of the time
