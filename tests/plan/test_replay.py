@@ -313,3 +313,96 @@ def test_recipes(name):
         if planned:
             assert plans(model) == 1
     np.testing.assert_allclose(*losses, rtol=2e-4)
+
+
+def compare(function, *calls):
+    """Call a function and its compiled twin with the same arguments, twice each."""
+    compiled = tg.compile(function)
+    for arguments in (*calls, *calls, *calls):
+        wanted, found = function(*arguments), compiled(*arguments)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_allclose(found.data, wanted.data, rtol=1e-6)
+    return compiled
+
+
+def test_one_tensor_given_twice_is_not_two():
+    x, y = tg.randn(3, 4), tg.randn(3, 4)
+    compare(lambda a, b: a * 2 + b, (x, x), (x, y), (y, y), (y, x))
+
+
+def test_numbers_that_are_equal_are_not_the_same():
+    x = tg.tensor(np.array([5, 7]))
+    compare(lambda a, b: a * b, (x, 1), (x, True), (x, 1.0), (x, 2))
+    compare(lambda a, b: a.reshape(b).sum(0), (tg.ones(6), (2, 3)), (tg.ones(6), (3, 2)))
+
+
+def test_arguments_that_may_change_are_not_planned():
+    scale = {"by": 2.0}
+    with pytest.warns(UserWarning, match="neither a tensor nor a number, text or tuple"):
+        compiled = compare(lambda a, b: a * b["by"], (tg.ones(2), scale))
+    scale["by"] = 3.0
+    np.testing.assert_array_equal(compiled(tg.ones(2), scale).data, [3, 3])
+    model = tg.compile(nn.Linear(2, 2))
+    with pytest.warns(UserWarning, match="one of the module's own tensors"):
+        y = model(model.weight)
+    np.testing.assert_allclose(y.data, model.weight.data @ model.weight.data.T + model.bias.data)
+
+
+class Own(nn.Module):
+    """Tensors and arrays that are no buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.tensor, self.array = tg.ones(3), np.ones(3, np.float32)
+
+    def forward(self, x):
+        return x * self.tensor + Tensor(self.array)
+
+
+def test_tensors_and_arrays_of_the_users_own_are_looked_up():
+    model, x = tg.compile(Own()), tg.ones(3)
+    for change in (
+        lambda: None,
+        lambda: model.tensor.mul_(2),
+        lambda: setattr(model, "tensor", tg.full((3,), 7.0)),
+        lambda: setattr(model.tensor, "data", np.full(3, 9, np.float32)),
+        lambda: model.array.fill(5),
+        lambda: setattr(model, "array", np.full(3, 4, np.float32)),
+    ):
+        change()
+        for _ in range(4):
+            expected = model.tensor.data + model.array
+            np.testing.assert_array_equal(model(x).data, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_no_image_and_one_image(n, dtype):
+    eager, planned = pair()
+    for model in (eager, planned):
+        model.to(dtype).eval()
+    x = Tensor(np.random.default_rng(0).standard_normal((n, 1, 8, 8)).astype(dtype))
+    for _ in range(CALLS):
+        with no_grad():
+            found = planned(x)
+        same([found.data], [eager(x).data], 1e-5 if dtype == np.float32 else 1e-12)
+        assert found.shape == (n, 3, 2)
+
+
+def test_what_comes_in_can_go_out():
+    weight = tg.randn(3, 3, requires_grad=True)
+
+    def function(x):
+        return x, x.T, weight, weight[0], (x @ weight).relu().T.reshape(-1)
+
+    compiled = tg.compile(function)
+    for seed in range(CALLS):
+        x = Tensor(images(seed).data.reshape(-1)[:9].reshape(3, 3), requires_grad=True)
+        results = []
+        for f in (function, compiled):
+            x.grad = weight.grad = None
+            outputs = f(x)
+            sum((out * out * (i + 1)).sum() for i, out in enumerate(outputs)).backward()
+            arrays = [x.grad.data, weight.grad.data, *(out.data for out in outputs)]
+            results.append([array.copy() for array in arrays])
+        same(*results)

@@ -93,12 +93,12 @@ class Compiled:
         if self.seen is not changes[0]:
             self.seen, self.state = changes[0], _state(self.modules)
         given = (*inputs, *options.values())
-        key = (mode.recording, self.state, tuple(options), *map(_fact, given))
         try:
-            signature = self.plans.get(key)
-        except TypeError:  # an argument that cannot be hashed
-            self._warn("an argument is neither a tensor nor hashable")
+            key = (mode.recording, self.state, tuple(options), *map(_fact, given), _same(given))
+        except TypeError as error:
+            self._warn(str(error))
             return self.function(*inputs, **options)
+        signature = self.plans.get(key)
         if signature is None:
             signature = self.plans[key] = Signature()
             if len(self.plans) > KEPT:
@@ -112,7 +112,11 @@ class Compiled:
 
     def _traced(self, signature: Signature, call: Callable[[], Any], tensors: list[Tensor]) -> Any:
         """The result of one of the first two calls: traced, and replayed as all others will be."""
-        known = [t for m in self.modules for t in (*m.parameters(), *m.buffers())]
+        known = [t for module in self.modules for t in _tensors_of(module)]
+        if {id(t.data) for t in known}.intersection(id(t.data) for t in tensors):
+            signature.why = "an argument is one of the module's own tensors"
+            self._warn(signature.why)
+            return call()
         before = _state(self.modules)
         result, found, why, undo = trace(call, tensors, known)
         if why is None and any(_hooked(self.modules)):
@@ -152,10 +156,34 @@ def plan_of(model: Module, *inputs: Tensor) -> tuple[Plan, list[np.ndarray]]:
 
 
 def _fact(argument: Any) -> Hashable:
-    """What a plan depends on in an argument: not the values of a tensor."""
+    """What a plan depends on in an argument: not the values of a tensor.
+
+    Raises:
+        TypeError: for what may change and stay the same object.
+    """
     if isinstance(argument, Tensor):
         return argument.data.shape, argument.data.dtype.char, argument._requires_grad
-    return argument
+    parts = argument if isinstance(argument, tuple) else (argument,)
+    if all(isinstance(part, _PLAIN) for part in parts):
+        return repr(argument)  # 1, 1.0 and True are equal, and not the same
+    raise TypeError(f"an argument is neither a tensor nor a number, text or tuple: {argument!r}")
+
+
+_PLAIN = (bool, int, float, complex, str, type(None), np.generic, np.dtype, slice)
+
+
+def _same(arguments: Sequence[Any]) -> Hashable:
+    """Which of the tensors are one and the same array."""
+    arrays = [id(x.data) for x in arguments if isinstance(x, Tensor)]
+    return None if len(set(arrays)) == len(arrays) else tuple(map(arrays.index, arrays))
+
+
+def _tensors_of(module: Module) -> Iterator[Tensor]:
+    """A module's parameters, buffers, and tensors that are neither."""
+    yield from module.parameters()
+    yield from module.buffers()
+    for part in module.modules():
+        yield from (value for value in vars(part).values() if isinstance(value, Tensor))
 
 
 def _hooked(modules: Iterable[Module]) -> Iterator[bool]:
@@ -169,11 +197,16 @@ def _state(modules: Iterable[Module]) -> Hashable:
     lines: list[Hashable] = []
     for root in modules:
         for name, module in root.named_modules():
-            plain = [(key, value) for key, value in vars(module).items() if key[0] != "_"]
+            plain = [(key, _told(value)) for key, value in vars(module).items() if key[0] != "_"]
             tensors = (*module._parameters.values(), *module._buffers.values())
             hooked = module is not root and bool(module._forward_hooks)
-            lines.append((name, id(module), hooked, repr(plain), *map(id, tensors)))
+            lines.append((name, id(module), hooked, tuple(plain), *map(id, tensors)))
     return tuple(lines)
+
+
+def _told(value: Any) -> Hashable:
+    """An attribute's value; arrays by identity, because their values are looked up each time."""
+    return id(value) if isinstance(value, Tensor | np.ndarray) else repr(value)
 
 
 class Signature:
