@@ -6,15 +6,18 @@ formulas. What has no kernel here runs as it is (`Generic`), on memory of its ow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_fm import ops
+from tinygrad_fm.ops.fast.chunks import NUMBERS
 from tinygrad_fm.ops.fast.layout import elementwise
 from tinygrad_fm.ops.function import Function, select
-from tinygrad_fm.ops.matmul import product
+from tinygrad_fm.ops.matmul import SERIAL, product
 from tinygrad_fm.plan.build import Builder, Kernel
 from tinygrad_fm.plan.fuse import FoldedBias, FoldedWeight
 from tinygrad_fm.plan.replay import Registers
@@ -138,7 +141,8 @@ class Unary(NamedTuple):
 
 
 def relu(x: np.ndarray, y: np.ndarray) -> None:
-    np.maximum(x, np.zeros_like(x), out=y)
+    """Against an array of zeros NumPy's loop is vectorised, against the number it is not."""
+    np.maximum(x, 0 if x.size <= 1024 else np.zeros_like(x), out=y)
 
 
 def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
@@ -175,23 +179,28 @@ class Elementwise(Kernel):
     def how(self) -> Unary:
         return UNARY[self.node.operation]
 
+    def in_chunks(self, body: Callable[..., Any]) -> Callable[..., Any]:
+        """The body itself for small arrays, which are not cut."""
+        large = math.prod(self.plan.specs[self.node.output].shape) > NUMBERS
+        return partial(elementwise, body) if large else body
+
     def saved(self) -> Sequence[int]:
         return (self.node.output if self.how.saves == "y" else self.node.inputs[0],)
 
     def forward(self) -> None:
         (x,) = self.node.inputs
-        y, run = self.plan.output_in(self.node, x), self.how.forward
-        self.plan.add(lambda r: elementwise(run, r[x], r[y]))
+        y, run = self.plan.output_in(self.node, x), self.in_chunks(self.how.forward)
+        self.plan.add(lambda r: run(r[x], r[y]))
 
     def backward(self, dy: int) -> None:
         (x,), (saved,) = self.node.inputs, self.saved()
-        run = self.how.backward
+        run = self.in_chunks(self.how.backward)
         if self.plan.may_write(dy) and x not in self.plan.grads and x not in self.plan.given:
-            self.plan.add(lambda r: elementwise(run, r[dy], r[saved], r[dy]))
+            self.plan.add(lambda r: run(r[dy], r[saved], r[dy]))
             self.plan.pass_on(dy, x)
         else:
             dx = self.plan.gradient(x)
-            self.plan.add(lambda r: elementwise(run, r[dy], r[saved], r[dx]))
+            self.plan.add(lambda r: run(r[dy], r[saved], r[dx]))
             self.plan.arrived(x, dx)
 
 
@@ -209,10 +218,19 @@ class Linear(Kernel):
     def forward(self) -> None:
         x, weight, *bias = self.node.inputs
         y = self.plan.output(self.node)
+        specs = self.plan.specs
+        outputs, inputs = specs[weight].shape
+        flat = (-1, inputs)
+        two = len(specs[x].shape) == 2
+        small = math.prod(specs[y].shape) * inputs <= SERIAL
+        multiply = np.matmul if small else product
 
         def run(r: Registers) -> None:
-            a, out = r[x], r[y]
-            product(a.reshape(-1, a.shape[-1]), r[weight].T, out.reshape(-1, out.shape[-1]))
+            out = r[y]
+            if two:
+                multiply(r[x], r[weight].T, out)
+            else:
+                multiply(r[x].reshape(flat), r[weight].T, out.reshape(-1, outputs))
             for b in bias:
                 out += r[b]
 

@@ -30,7 +30,7 @@ class Planned(Function):
     lease: Undo | None = None
 
     def forward(self, *arrays: Array, plan: Plan, pool: list[Plan]) -> Array:
-        outputs = one_blas_thread(plan.forward, arrays)
+        outputs = plan.forward(arrays) if plan.small else one_blas_thread(plan.forward, arrays)
         if self.recording:
             self.plan, self.walked = plan, False
             self.lease, give_back = Undo(), plan.clearing(pool)

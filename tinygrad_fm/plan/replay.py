@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,14 @@ class Plan:
         nodes = self.trace.nodes
         self.moved = {v for n in nodes for v in n.operation.moved(n.inputs, **n.options)}
         self.arrays = new_arrays(self.handed_out.values())
+        # So little work that BLAS keeps to one thread by itself.
+        computed = sum(self.size(node.output) for node in nodes)
+        self.small = computed <= SMALL and max(map(self.size, self.given), default=0) <= SMALL << 4
         self.empty = [i for i, array in enumerate(self.r) if array is None]  # between calls
+
+    def size(self, value: int) -> int:
+        """How many numbers a value has."""
+        return math.prod(self.specs[value].shape)
 
     def forward(self, arrays: Sequence[Array]) -> list[Array]:
         """Carry out the forward pass on the arrays of `given`; the outputs."""
@@ -120,6 +128,7 @@ class Plan:
         return partial(any, chain(empty, map(pool.append, [self])))
 
 
+SMALL = 1 << 14  # numbers
 HELD = 3  # references to an array in a list that nobody else holds, while a loop looks at it
 
 
