@@ -406,3 +406,28 @@ def test_what_comes_in_can_go_out():
             arrays = [x.grad.data, weight.grad.data, *(out.data for out in outputs)]
             results.append([array.copy() for array in arrays])
         same(*results)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("layout", ["NCHW", "HWNC"])
+def test_one_image_through_every_convolution(size, layout):
+    tg.manual_seed(0)
+    convs = [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 5, stride=2, padding=2, bias=False),
+             nn.Conv2d(3, 4, (1, 3), dilation=2), nn.Conv2d(3, 3, 3, padding=1)]  # fmt: skip
+
+    def function(x):
+        y = convs[0](x).relu()
+        outputs = [F.max_pool2d(y, 2), convs[1](x), convs[2](x), (convs[3](x) + x).relu()]
+        return [*outputs, convs[3](x.relu()), y]
+
+    compiled = tg.compile(function)
+    with no_grad():
+        for seed in range(CALLS):
+            array = np.random.default_rng(seed).standard_normal((1, 3, size, size))
+            x = Tensor(array.astype(np.float32))
+            if layout == "HWNC":
+                x = x.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+            found = [y.data for y in compiled(x)]
+            same(found, [y.data for y in function(x)])
+            if seed == 2:
+                convs[0].weight.data *= 2

@@ -253,4 +253,6 @@ class Signature:
         given = (*trace.inputs, *trace.constants)
         pairs = zip(given, tensors, strict=True)
         wants = {v for v, t in pairs if t._requires_grad and mode.recording}
-        return build(trace, wants, [kernel_of(trace, node) for node in trace.nodes])
+        recording = bool(wants.intersection(given))
+        kernels = [kernel_of(trace, node, recording) for node in trace.nodes]
+        return build(trace, wants, kernels)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_fm import ops
+from tinygrad_fm.ops.conv import PLAIN
 from tinygrad_fm.ops.fast.chunks import NUMBERS
 from tinygrad_fm.ops.fast.layout import elementwise
 from tinygrad_fm.ops.function import Function, select
@@ -21,6 +22,7 @@ from tinygrad_fm.ops.matmul import SERIAL, product
 from tinygrad_fm.plan.build import Builder, Kernel
 from tinygrad_fm.plan.fuse import FoldedBias, FoldedWeight
 from tinygrad_fm.plan.replay import Registers
+from tinygrad_fm.plan.single import OneImage
 from tinygrad_fm.plan.trace import Node, Trace
 
 
@@ -286,10 +288,13 @@ class Sum(Kernel):
 
 # ------------------------------------------------------------------------------ the table
 
+CONVOLUTIONS = (ops.Conv2d, ops.Conv3x3, ops.ConvBlock)
 VIEWS = (ops.Reshape, ops.Permute)
 
 
-def kernel_of(trace: Trace, node: Node) -> Callable[[Builder, Node], Kernel]:
+def kernel_of(
+    trace: Trace, node: Node, recording: bool = True
+) -> Callable[[Builder, Node], Kernel]:
     """The kernel for a node of a trace."""
     specs = [trace.specs[v] for v in (*node.inputs, node.output)]
     simple = all(spec.dtype == specs[-1].dtype for spec in specs) and specs[-1].dtype.kind == "f"
@@ -299,6 +304,9 @@ def kernel_of(trace: Trace, node: Node) -> Callable[[Builder, Node], Kernel]:
         return Folded
     if not simple:
         return Generic
+    if node.operation in CONVOLUTIONS and not recording and specs[0].shape[0] == 1:
+        one_group = node.options.get("geometry", PLAIN).groups == 1
+        return OneImage if one_group and 0 not in specs[-1].shape else Generic
     if node.operation in UNARY:
         return Elementwise
     if node.operation is ops.Linear and specs[0].order == tuple(range(len(specs[0].shape))):
