@@ -1,0 +1,87 @@
+"""Which operations a plan takes together."""
+
+import numpy as np
+import pytest
+
+import tinygrad_fm as tg
+from tinygrad_fm import nn, no_grad
+from tinygrad_fm.nn import functional as F
+from tinygrad_fm.plan.compiled import plan_of
+
+
+class Net(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
+        self.strided, self.fc = nn.Conv2d(2, 2, 3, stride=2), nn.Linear(2 * 64, 3)
+        self.norm1 = nn.BatchNorm1d(3)
+        self.body = forward
+
+    def forward(self, x):
+        return self.body(self, x)
+
+
+CASES = {
+    "relu": (lambda m, x: m.conv(x).relu(), "ConvBlock"),
+    "relu, pool": (lambda m, x: F.max_pool2d(m.conv(x).relu(), 2), "ConvBlock"),
+    "norm, relu": (lambda m, x: m.norm(m.conv(x)).relu(), "ConvNormBlock"),
+    "norm, relu, pool": (lambda m, x: F.max_pool2d(m.norm(m.conv(x)).relu(), 2), "ConvNormBlock"),
+    "sum": (lambda m, x: (m.conv(x) + x).relu(), "ConvBlock"),
+    "sum, other side": (lambda m, x: (x + m.norm(m.conv(x))).relu(), "ConvNormBlock"),
+    "another pool": (lambda m, x: F.max_pool2d(m.conv(x).relu(), 3), "ConvBlock MaxPool2d"),
+    "sum, pool": (lambda m, x: F.max_pool2d((m.conv(x) + x).relu(), 2), "ConvBlock MaxPool2d"),
+    "read twice": (lambda m, x: (c := m.conv(x)).relu() + c, "Conv3x3 ReLU Add"),
+    "with itself": (lambda m, x: ((c := m.conv(x)) + c).relu(), "Conv3x3 Add ReLU"),
+    "broadcast": (lambda m, x: (m.conv(x) + tg.ones(8)).relu(), "Conv3x3 Add ReLU"),
+    "no relu": (lambda m, x: m.norm(m.conv(x)), "Conv3x3 BatchNorm"),
+    "relu of the other": (lambda m, x: m.conv(x) + x.relu(), "Conv3x3 ReLU Add"),
+}
+
+
+def operations(model, x):
+    plan, _ = plan_of(model, x)
+    return " ".join(n.operation.__name__ for n in plan.trace.nodes if n.operation is not COUNT)
+
+
+COUNT = tg.ops.norm.Count
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_in_training(case):
+    function, wanted = CASES[case]
+    model = tg.compile(Net(function))
+    assert operations(model, tg.randn(3, 2, 8, 8)) == wanted
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_numbers(case):
+    function, _ = CASES[case]
+    tg.manual_seed(0)
+    eager, planned = Net(function), Net(function)
+    planned.load_state_dict(eager.state_dict())
+    tg.compile(planned)
+    for training in (True, False):
+        for _ in range(3):
+            x, results = np.random.default_rng(1).standard_normal((3, 2, 8, 8)), []
+            for model in (eager, planned):
+                model.train(training)
+                t = tg.tensor(x, dtype=np.float32, requires_grad=True)
+                y = model(t)
+                (y * y).sum().backward()
+                results.append([y.data, t.grad.data])
+            for ours, theirs in zip(*results, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_in_evaluation_become_weights():
+    def forward(m, x):
+        y = m.norm(m.conv(x)).relu()
+        return m.norm1(m.fc(y.flatten(1))), m.norm(m.strided(y))
+
+    model = tg.compile(Net(forward)).eval()
+    folded = "FoldedWeight FoldedBias"
+    with no_grad():
+        assert operations(model, tg.randn(3, 2, 8, 8)) == (
+            f"{folded} ConvBlock Reshape {folded} Linear {folded} Conv2d"
+        )
+    assert "BatchNorm" in operations(model, tg.randn(3, 2, 8, 8))  # a graph wants its parameters
