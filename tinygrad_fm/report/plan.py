@@ -46,7 +46,9 @@ def plot_memory(model: Module, x: Tensor, title: str, path: str | Path | None = 
     places.set_title(f"{title}: {plan.nbytes / 1024:,.0f} KB laid out by the plan")
     total.step(range(len(held)), [size / 2**20 for size in held], where="mid", color=SERIES[0])
     total.fill_between(range(len(held)), [size / 2**20 for size in held], step="mid", alpha=0.15)
-    total.set(xlim=(-0.5, len(held) - 0.5), ylim=(0, 1.15 * max(held) / 2**20), ylabel="MB in use")
+    total.set(
+        xlim=(-0.5, len(held) - 0.5), ylim=(0, 1.15 * max(*held, 1024) / 2**20), ylabel="MB in use"
+    )
     total.set(xlabel="calls of the plan, one after the other")
     total.set_title("all large arrays after each call")
     middle = len(plan.forward_calls) - 0.5
