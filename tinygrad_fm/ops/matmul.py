@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tinygrad_fm.ops.fast.chunks import chunks_of
@@ -37,6 +39,8 @@ class Matmul(Function):
             da = unbroadcast(copies, a_shape).reshape(self.a_shape)
         if need_b:  # (…, k, n) @ (…, n, m) -> (…, k, m)
             rows = a if a.ndim > 1 else a[None, :]
+            if len(b_shape) == 2 < a.ndim and a.size and grad.size:  # Σ over all leading axes
+                rows, grad = rows.reshape(-1, rows.shape[-1]), grad.reshape(-1, grad.shape[-1])
             copies = product(rows.swapaxes(-1, -2), grad)
             db = unbroadcast(copies, b_shape).reshape(self.b_shape)
         return da, db
@@ -69,18 +73,22 @@ class Linear(Function):
 
 COLUMNS = 196  # a block of a product: enough work for a thread to be worth waking
 SERIAL = 1 << 18  # multiplications below which BLAS itself stays on one thread
+PARTS = 4  # of a stack of matrices
 PARALLEL = 1 << 23  # multiplications above which waking another thread pays
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b, whose bits don't depend on the number of threads: large matrices in blocks of columns.
 
-    Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads.
+    Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads, and so are many matrices. `out`
+    is for the product of two.
     """
     if not isinstance(a, np.ndarray):
         return Matmul.of(a, b)
+    if b.ndim == 2 < a.ndim and a.size:
+        return product(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
     if a.ndim != 2 or b.ndim != 2:
-        return one_blas_thread(np.matmul, a, b, out=out)
+        return products(a, b)
     work = a.shape[0] * a.shape[1] * b.shape[1]
     if work <= SERIAL:
         return np.matmul(a, b, out=out)
@@ -94,4 +102,21 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
         np.matmul(a, b[:, columns[i]], out=y[:, columns[i]])
 
     parallel_for(body, len(columns))
+    return y
+
+
+def products(a: Array, b: Array) -> Array:
+    """a @ b for stacks of matrices, large ones in parts of their first axis."""
+    if min(a.ndim, b.ndim) < 2 or (stack := np.broadcast_shapes(a.shape[:-2], b.shape[:-2]))[0] < 2:
+        return one_blas_thread(np.matmul, a, b)
+    shape = (*stack, a.shape[-2], b.shape[-1])
+    if math.prod(shape) * a.shape[-1] <= PARALLEL:
+        return one_blas_thread(np.matmul, a, b)
+    a, b = (np.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
+    y, parts = empty(shape, np.result_type(a, b)), chunks_of(stack[0], -(-stack[0] // PARTS))
+
+    def body(i: int) -> None:
+        np.matmul(a[parts[i]], b[parts[i]], out=y[parts[i]])
+
+    parallel_for(body, len(parts))
     return y

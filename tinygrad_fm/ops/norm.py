@@ -10,15 +10,17 @@ The two means are what μ and σ pass back: x̂ can be neither shifted nor stret
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.by_rows import as_rows as row_view
+from tinygrad_fm.ops.fast.by_rows import for_rows, row_order, total
 from tinygrad_fm.ops.fast.channels import as_rows, channel_sums, from_rows, scale_and_shift
-from tinygrad_fm.ops.fast.layout import elementwise
-from tinygrad_fm.ops.fast.memory import empty
+from tinygrad_fm.ops.fast.layout import chunked
+from tinygrad_fm.ops.fast.memory import empty, empty_in
+from tinygrad_fm.ops.fast.sums import column_sum
 from tinygrad_fm.ops.function import Array, Function, Gradients
 
 
@@ -88,7 +90,7 @@ class BatchNorm(Function):
                 offset = -scale * dbias / self.count - slope * self.mean
                 passed = empty(g.shape, grad.dtype)
                 scale_and_shift(rows, slope, offset, passed)
-                elementwise(np.add, dx, passed, dx)
+                dx = chunked(np.add, dx, passed)
             dx = from_rows(dx, grad.shape)
         return self.wanted(dx, dweight.astype(grad.dtype), dbias.astype(grad.dtype))
 
@@ -148,36 +150,73 @@ def move(
 
 
 class LayerNorm(Function):
-    """Each example normalised over its last axes, as many as `dims`. Saves x, γ, β, x̂ and 1/σ."""
+    """Each example normalised over its last axes, as many as `dims`. Saves x, γ, β, x̂ and 1/σ.
+
+    Examples are rows; a chunk of them is normalised at a time, and its x̂ is used while it is in the
+    cache.
+    """
 
     def forward(self, x: Array, *affine: Array, dims: int, eps: float) -> Array:
-        self.axes = tuple(range(x.ndim - dims, x.ndim))
-        self.count = max(math.prod(x.shape[x.ndim - dims :]), 1)
-        centred = x - self.mean(x)
-        centred -= self.mean(centred)  # what the first mean was rounded by
-        wide = np.result_type(x, np.float64)  # the square of 1e20 is no float32
-        variance = self.mean(np.multiply(centred, centred, dtype=wide))
-        inverse_std = (1 / np.sqrt(variance + eps)).astype(x.dtype)
-        x_hat = centred * inverse_std
+        self.dims, self.order = dims, row_order(x, dims)
+        rows = row_view(x, self.order, dims)
+        x_hat, inverse_std = empty(rows.shape, x.dtype), np.empty((len(rows), 1), x.dtype)
+        result = empty_in(self.order, x.shape, x.dtype)
+        y = row_view(result, self.order, dims)
+        weight, bias = (a.reshape(-1) for a in affine or (x_hat[:0], x_hat[:0]))
+
+        def body(s: slice) -> None:
+            centred = rows[s] - mean_of(rows[s])
+            centred -= mean_of(centred)  # what the first mean was rounded by
+            inverse_std[s] = 1 / np.sqrt(mean_square(centred) + eps)
+            np.multiply(centred, inverse_std[s], out=x_hat[s])
+            y[s] = x_hat[s] * weight + bias if affine else x_hat[s]
+
+        for_rows(body, rows)
         self.save_for_backward(x, *affine, x_hat, inverse_std)
-        return x_hat * affine[0] + affine[1] if affine else x_hat
+        return result
 
     def backward(self, grad: Array) -> Gradients:
         _, *affine, x_hat, inverse_std = self.saved
-        g = grad * affine[0] if affine else grad
-        dx = (g - self.mean(g) - x_hat * self.mean(g * x_hat)) * inverse_std
-        if not affine:
-            return dx
-        batch = tuple(range(grad.ndim - len(self.axes)))
-        return self.wanted(dx, (grad * x_hat).sum(axis=batch), grad.sum(axis=batch))
+        rows = row_view(grad, self.order, self.dims)
+        result = empty_in(self.order, grad.shape, grad.dtype)
+        dx = row_view(result, self.order, self.dims)
+        sums: dict[int, tuple[Array, Array]] = {}  # Σ g·x̂ and Σ g of each chunk
 
-    def mean(self, x: Array) -> Array:
-        return x.sum(axis=self.axes, keepdims=True) / self.count
+        def body(s: slice) -> None:
+            g = rows[s]
+            if affine:
+                sums[s.start] = column_sum(g * x_hat[s]), column_sum(g)
+                g = g * affine[0].reshape(-1)
+            part = g - x_hat[s] * mean_of(g * x_hat[s])
+            part -= mean_of(g)
+            np.multiply(part, inverse_std[s], out=dx[s])
+
+        for_rows(body, rows)
+        if not affine:
+            return result
+        dweight, dbias = (
+            np.sum(parts, axis=0).reshape(affine[0].shape)
+            for parts in zip(*(sums[start] for start in sorted(sums)), strict=True)
+        )
+        return self.wanted(result, dweight, dbias)
 
     @staticmethod
     def twin(x: Any, *affine: Any, dims: int, eps: float) -> Any:
         """By the definition."""
         return normalised(x, tuple(range(x.ndim - dims, x.ndim)), eps, affine)
+
+
+def mean_of(rows: Array) -> Array:
+    return total(rows, 1) / max(rows.shape[1], 1)
+
+
+def mean_square(rows: Array) -> Array:
+    """The mean of x² in each row, in double precision where single is too narrow: for 1e±20."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = mean_of(rows * rows)
+        if rows.dtype.char in "fF" and not np.all((square.real > 1e-30) & (square.real < 1e30)):
+            square = mean_of(np.multiply(rows, rows, dtype=np.result_type(rows, np.float64)))
+    return square
 
 
 def normalised(x: Any, axes: tuple[int, ...], eps: float, affine: Sequence[Any]) -> Any:

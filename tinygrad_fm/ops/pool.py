@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,8 @@ import numpy as np
 from tinygrad_fm.ops.fast.chunks import IMAGES, Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty, empty_like
+from tinygrad_fm.ops.fast.parallel import parallel_for
+from tinygrad_fm.ops.fast.sums import sums
 from tinygrad_fm.ops.function import Array, Function, Gradients, select
 
 Pair = tuple[int, int]
@@ -45,28 +49,34 @@ class MaxPool2d(Function):
 
     def forward(self, x: Array, window: Window) -> Array:
         self.window, self.size = window, x.shape[2:]
-        oh, ow = window.output_size(*x.shape[2:])
+        shape = (*x.shape[:2], *window.output_size(*self.size))
+        y = empty_like(x, shape=shape)
+        winner = empty_like(x, np.uint8 if math.prod(window.kernel) < 256 else np.int32, shape)
         lowest = -np.inf if x.dtype.kind in "fc" else np.iinfo(x.dtype).min
-        views = list(taps(framed(x, window, lowest), window, oh, ow))
-        y = empty_like(views[0])
-        winner = empty_like(y, np.uint8 if len(views) < 256 else np.int32)
-        first = first_taps(window, oh, ow)
+        first, columns = first_taps(window, *shape[2:]), slice(0, shape[3])
 
-        def body(i: int, s: slice, take: Take) -> None:
-            best, won = y[s], winner[s]
-            best[...] = views[0][s]
-            won[...] = first
-            for number, view in enumerate(views[1:], start=1):
-                block = view[s]
+        def body(images: slice, rows: slice) -> None:
+            band = images, EVERY, rows
+            places = taps(window, (rows, columns), whole(self.size))
+            if window.padding == (0, 0):  # the first tap lies in the image
+                _, windows, pixels = next(places)
+                y[at(images, windows)] = x[at(images, pixels)]
+            else:
+                y[band] = lowest
+            winner[band] = first[rows]
+            for number, windows, pixels in places:
+                block, best = x[at(images, pixels)], y[at(images, windows)]
                 if self.recording:
+                    won = winner[at(images, windows)]
                     # Tap numbers rise, so the last one to beat the best so far is the largest.
-                    np.maximum(won, (block > best) * won.dtype.type(number), out=won)
+                    better = (block > best).view(np.uint8) * won.dtype.type(number)
+                    np.maximum(won, better, out=won)
                 np.maximum(best, block, out=best)
-            if self.recording and np.isnan(best).any():  # the last NaN wins, as in PyTorch
-                for number, view in enumerate(views):
-                    won[np.isnan(view[s])] = number
+            if self.recording and np.isnan(y[band]).any():  # the last NaN wins, as in PyTorch
+                for number, windows, pixels in taps(window, (rows, columns), whole(self.size)):
+                    winner[at(images, windows)][np.isnan(x[at(images, pixels)])] = number
 
-        for_chunks(body, chunks_of(len(x)))
+        for_bands(body, y)
         self.save_for_backward(winner)
         return y
 
@@ -80,20 +90,21 @@ class MaxUnpool2d(Function):
     def forward(self, x: Array, winner: Array, window: Window, size: Pair) -> Array:
         self.window = window
         self.save_for_backward(winner)
-        order = np.argsort([-stride for stride in winner.strides], kind="stable")
-        frame = frame_of((*x.shape[:2], *size), window)  # in the layout of the winners
-        y = empty(tuple(frame[i] for i in order), x.dtype).transpose(np.argsort(order))
+        y = empty_like(winner, x.dtype, (*x.shape[:2], *size))
+        apart = all(d * (k - 1) < s for k, s, _, d in zip(*window[:4], strict=True))
 
-        def body(i: int, s: slice, take: Take) -> None:
-            part, g, won = y[s], x[s], winner[s]
-            part[...] = 0
-            kept = np.empty_like(won, g.dtype)
-            for number, block in enumerate(taps(part, window, *x.shape[2:])):
-                block += select(g, won == number, kept)
+        def body(images: slice, rows: slice) -> None:
+            y[images, :, rows] = 0
+            band = rows, slice(0, size[1])
+            for number, windows, pixels in taps(window, whole(x.shape[2:]), band):
+                g, won = x[at(images, windows)], winner[at(images, windows)] == number
+                if apart:
+                    select(g, won, y[at(images, pixels)])
+                else:
+                    y[at(images, pixels)] += select(g, won)
 
-        for_chunks(body, chunks_of(len(x)))
-        top, left = window.padding
-        return y[:, :, top : top + size[0], left : left + size[1]]
+        for_bands(body, y)
+        return y
 
     def backward(self, grad: Array) -> Gradients:
         return Winners.of(grad, *self.saved, window=self.window)
@@ -106,23 +117,47 @@ class Winners(Function):
         self.window, self.size = window, x.shape[2:]
         self.save_for_backward(winner)
         y = np.zeros(winner.shape, x.dtype)
-        for number, view in enumerate(taps(framed(x, window, 0), window, *winner.shape[2:])):
-            y += select(view, winner == number)
+        for number, windows, pixels in taps(window, whole(winner.shape[2:]), whole(self.size)):
+            won = winner[at(EVERY, windows)] == number
+            y[at(EVERY, windows)] += select(x[at(EVERY, pixels)], won)
         return y
 
     def backward(self, grad: Array) -> Gradients:
         return MaxUnpool2d.of(grad, *self.saved, window=self.window, size=self.size)
 
 
-def framed(x: Array, window: Window, value: float) -> Array:
-    """x in a frame of `value` that holds the padding and the last window."""
-    shape = frame_of(x.shape, window)
-    if shape == x.shape:
-        return x
-    top, left = window.padding
-    image = np.full_like(x, value, shape=shape)
-    image[:, :, top : top + x.shape[2], left : left + x.shape[3]] = x
-    return image
+BAND = 1 << 18  # numbers of a band of images
+EVERY = slice(None)
+Part = tuple[slice, slice]  # of an image: which rows, which columns
+
+
+def taps(window: Window, windows: Part, pixels: Part) -> Iterator[tuple[int, Part, Part]]:
+    """For each place in a window: its number, those of `windows` in which it is one of `pixels`,
+    and these pixels."""
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw), _ = window
+    down = [matches(k * dh - ph, sh, windows[0], pixels[0]) for k in range(kh)]
+    across = [matches(j * dw - pw, sw, windows[1], pixels[1]) for j in range(kw)]
+    for number, (row, column) in enumerate(product(down, across)):
+        yield number, (row[0], column[0]), (row[1], column[1])
+
+
+def matches(offset: int, stride: int, windows: slice, pixels: slice) -> Part:
+    """Along one axis: the i in `windows` for which offset + i·stride is in `pixels`, and these."""
+    start = max(windows.start, -((offset - pixels.start) // stride))
+    stop = min(windows.stop, (pixels.stop - 1 - offset) // stride + 1)
+    if stop <= start:
+        return slice(0, 0), slice(0, 0)
+    first = offset + start * stride
+    return slice(start, stop), slice(first, first + (stop - start - 1) * stride + 1, stride)
+
+
+def at(images: slice, part: Part) -> tuple[slice, slice, slice, slice]:
+    """The index of a part of images (N, C, H, W)."""
+    return images, EVERY, *part
+
+
+def whole(size: tuple[int, ...]) -> Part:
+    return slice(0, size[0]), slice(0, size[1])
 
 
 def first_taps(window: Window, oh: int, ow: int) -> Array:
@@ -134,27 +169,17 @@ def first_taps(window: Window, oh: int, ow: int) -> Array:
     return np.add.outer(rows * window.kernel[1], columns)
 
 
-def frame_of(shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
-    """The shape that holds both the padded image and the last window."""
-    n, c, *size = shape
-    reach = [
-        max(p + length, (out - 1) * s + d * (k - 1) + 1)
-        for length, out, k, s, p, d in zip(
-            size, window.output_size(*size), *window[:4], strict=True
-        )
+def for_bands(body: Callable[[slice, slice], Any], images: Array) -> None:
+    """body(n, rows) for parts of images (N, C, H, W), on all threads: of whichever of the two axes
+    lies apart in memory."""
+    n, _, height, _ = images.shape
+    by_rows = abs(images.strides[2]) > abs(images.strides[0])
+    length = max(BAND * (height if by_rows else n) // max(images.size, 1), 1)
+    bands = [
+        (slice(0, n), s) if by_rows else (s, slice(0, height))
+        for s in chunks_of(height if by_rows else n, length)
     ]
-    return n, c, *reach
-
-
-def taps(image: Array, window: Window, oh: int, ow: int) -> Iterator[Array]:
-    """For each place in a window, the view (N, C, OH, OW) of that place in all windows."""
-    (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
-    for k in range(kh):
-        for j in range(kw):
-            top, left = k * dh, j * dw
-            rows = slice(top, top + sh * (oh - 1) + 1, sh)
-            columns = slice(left, left + sw * (ow - 1) + 1, sw)
-            yield image[:, :, rows, columns]
+    parallel_for(lambda i: body(*bands[i]), len(bands))
 
 
 Spans = list[slice]  # of an axis: where each window lies
@@ -188,6 +213,8 @@ class AverageUnpool2d(Function):
         self.windows = windows
         rows, columns, areas = spans_of(size, **windows)
         share = x / areas.astype(x.real.dtype)
+        if of_all(rows, columns, size):
+            return np.broadcast_to(share, (*x.shape[:2], *size))
         return window_sums(share, transposed(rows, size[0]), transposed(columns, size[1]))
 
     def backward(self, grad: Array) -> Gradients:
@@ -200,18 +227,25 @@ SERIAL = 1 << 18  # numbers below which one thread is enough
 def window_sums(x: Array, rows: Spans, columns: Spans) -> Array:
     """Σ over every window, first along its rows, then along its columns."""
     n, c = x.shape[:2]
+    if of_all(rows, columns, x.shape[2:]):
+        return sums(x, (2, 3))
     image, y = as_hwnc(x), empty((len(rows), len(columns), n, c), x.dtype)
 
     def body(i: int, s: slice, take: Take) -> None:
         source, target = image[:, :, s], y[:, :, s]
-        sums = take((len(rows), *source.shape[1:]), x.dtype)
-        for row, span in zip(sums, rows, strict=True):
+        totals = take((len(rows), *source.shape[1:]), x.dtype)
+        for row, span in zip(totals, rows, strict=True):
             np.add.reduce(source[span], axis=0, out=row)
         for column, span in enumerate(columns):
-            np.add.reduce(sums[:, span], axis=1, out=target[:, column])
+            np.add.reduce(totals[:, span], axis=1, out=target[:, column])
 
     for_chunks(body, chunks_of(n, IMAGES if x.size > SERIAL else max(n, 1)))
     return y.transpose(2, 3, 0, 1)
+
+
+def of_all(rows: Spans, columns: Spans, size: tuple[int, ...]) -> bool:
+    """Whether there is one window only, the image."""
+    return rows == [slice(0, size[0])] and columns == [slice(0, size[1])]
 
 
 def transposed(spans: Spans, length: int) -> Spans:

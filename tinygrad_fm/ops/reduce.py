@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.ops.elementwise import Cast
+from tinygrad_fm.ops.fast.chunks import NUMBERS
+from tinygrad_fm.ops.fast.sums import sums
 from tinygrad_fm.ops.function import Array, Function, Gradients
 
 Axes = tuple[int, ...]
@@ -26,6 +28,13 @@ class Reduction(Function):
         self.kept_shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         self.count = math.prod(x.shape[i] for i in axes)
 
+    def total(self, x: Array, keepdim: bool) -> Array:
+        """Σ x over `axes`."""
+        if x.size <= NUMBERS or x.dtype.kind != "f":
+            return x.sum(axis=self.axes, keepdims=keepdim)
+        y = sums(x, self.axes)
+        return y if keepdim else y.squeeze(self.axes)
+
     def stretch(self, reduced: Array) -> Array:
         """A read-only view of a reduced array in the input's shape."""
         return np.broadcast_to(reduced.reshape(self.kept_shape), self.shape)
@@ -36,7 +45,7 @@ class Sum(Reduction):
 
     def forward(self, x: Array, axes: Axes, keepdim: bool) -> Array:
         self.remember(x, axes)
-        return x.sum(axis=axes, keepdims=keepdim)
+        return self.total(x, keepdim)
 
     def backward(self, grad: Array) -> Gradients:
         return self.stretch(grad)
@@ -48,7 +57,7 @@ class Mean(Reduction):
     def forward(self, x: Array, axes: Axes, keepdim: bool) -> Array:
         self.remember(x, axes)
         with np.errstate(divide="ignore", invalid="ignore"):  # the mean of nothing is NaN
-            return np.divide(x.sum(axis=axes, keepdims=keepdim), self.count)
+            return np.divide(self.total(x, keepdim), self.count)
 
     def backward(self, grad: Array) -> Gradients:
         return self.stretch(grad / max(self.count, 1))

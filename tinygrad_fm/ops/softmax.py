@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.by_rows import by_rows, shifted, total
 from tinygrad_fm.ops.function import Array, Function, Gradients
 
 
@@ -12,15 +13,23 @@ class Softmax(Function):
 
     def forward(self, x: Array, axis: int) -> Array:
         self.axis = axis
-        y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
-        y /= y.sum(axis=axis, keepdims=True)
+        y = by_rows(self.shares, x, axis=axis)
         self.save_for_backward(y)
         return y
 
+    @staticmethod
+    def shares(x: Array, axis: int) -> Array:
+        y = np.exp(shifted(x, axis, safe=60.0))
+        y /= total(y, axis)
+        return y
+
     def backward(self, grad: Array) -> Gradients:
-        (y,) = self.saved
+        return by_rows(self.slope, grad, *self.saved, axis=self.axis)
+
+    @staticmethod
+    def slope(grad: Array, y: Array, axis: int) -> Array:
         weighted = grad * y
-        return weighted - y * weighted.sum(axis=self.axis, keepdims=True)
+        return weighted - y * total(weighted, axis)
 
 
 class LogSoftmax(Function):
@@ -31,13 +40,18 @@ class LogSoftmax(Function):
 
     def forward(self, x: Array, axis: int) -> Array:
         self.axis = axis
-        y = x.copy()
-        if x.size:  # nothing has no maximum
-            y -= x.max(axis=axis, keepdims=True)
-            y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
+        y = by_rows(self.logarithms, x, axis=axis) if x.size else x.copy()
         self.save_for_backward(y)
         return y
 
+    @staticmethod
+    def logarithms(x: Array, axis: int) -> Array:
+        x = shifted(x, axis)  # always: so the likeliest has y = -ln(1 + …), however small
+        return x - np.log(total(np.exp(x), axis))
+
     def backward(self, grad: Array) -> Gradients:
-        (y,) = self.saved
-        return grad - np.exp(y) * grad.sum(axis=self.axis, keepdims=True)
+        return by_rows(self.slope, grad, *self.saved, axis=self.axis)
+
+    @staticmethod
+    def slope(grad: Array, y: Array, axis: int) -> Array:
+        return grad - np.exp(y) * total(grad, axis)

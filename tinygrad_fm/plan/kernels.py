@@ -15,8 +15,8 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.ops.conv import PLAIN
-from tinygrad_fm.ops.fast.chunks import NUMBERS
-from tinygrad_fm.ops.fast.layout import elementwise
+from tinygrad_fm.ops.fast.chunks import NUMBERS, chunks_of
+from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, select
 from tinygrad_fm.ops.matmul import SERIAL, product
 from tinygrad_fm.plan.build import Builder, Kernel
@@ -172,6 +172,22 @@ UNARY = {
     ops.Sigmoid: Unary(sigmoid, sigmoid_slope, "y"),
     ops.Tanh: Unary(lambda x, y: np.tanh(x, out=y), tanh_slope, "y"),
 }
+
+
+def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:
+    """body(*parts) on matching parts of arrays of one shape, large ones in chunks on all threads.
+
+    Where all arrays have the same layout, whatever it is, the parts are runs of memory.
+    """
+    first = arrays[0]
+    order = sorted(range(first.ndim), key=lambda i: -first.strides[i])
+    alike = all(array.strides == first.strides for array in arrays)
+    if first.size <= NUMBERS or not alike or not first.transpose(order).flags.c_contiguous:
+        body(*arrays)
+        return
+    runs = [array.transpose(order).reshape(-1) for array in arrays]
+    chunks = chunks_of(first.size, NUMBERS)
+    parallel_for(lambda i: body(*(run[chunks[i]] for run in runs)), len(chunks))
 
 
 class Elementwise(Kernel):

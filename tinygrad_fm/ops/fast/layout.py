@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.ops.fast.chunks import NUMBERS, Take, chunks_of, for_chunks
-from tinygrad_fm.ops.fast.memory import empty
+from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
+from tinygrad_fm.ops.fast.memory import empty, empty_like
 from tinygrad_fm.ops.fast.parallel import parallel_for
 
 
@@ -30,6 +30,16 @@ def contiguous(x: np.ndarray, images: int = 0) -> np.ndarray:
     if x.flags.c_contiguous:
         return x
     result = empty(x.shape, x.dtype)
+    if x.ndim == 4 and x.strides[2] > x.strides[3] > max(x.strides[:2]):
+        # From (H, W, N, C): few columns at a time, or every number is fetched from memory anew.
+        strips = chunks_of(x.shape[3], STRIP)
+
+        def rows(h: int) -> None:
+            for strip in strips:
+                result[:, :, h, strip] = x[:, :, h, strip]
+
+        parallel_for(rows, x.shape[2])
+        return result
     source, target = x.swapaxes(0, images), result.swapaxes(0, images)
 
     def body(i: int, s: slice, take: Take) -> None:
@@ -39,19 +49,66 @@ def contiguous(x: np.ndarray, images: int = 0) -> np.ndarray:
     return result
 
 
-def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:
-    """body(*parts) on matching parts of arrays of one shape, large ones in chunks on all threads.
+LARGE = 1 << 18  # numbers of a chunk of a formula; with fewer a second thread does not pay
+STRIP = 8  # numbers of a row that are copied into place together
+RUN = 512  # numbers over which NumPy's inner loops should run
 
-    Where all arrays have the same layout, whatever it is, the parts are runs of memory.
+
+def chunked(formula: Callable[..., Any], *arrays: Any) -> Any:
+    """formula(*arrays), element by element with broadcasting; large ones in chunks on all threads.
+
+    The result has the memory layout of the first array of its shape. (Tensors are handed to the
+    formula as they are.)
     """
-    first = arrays[0]
-    if first.size <= NUMBERS or any(a.strides != first.strides for a in arrays):
-        body(*arrays)
-        return
-    order = sorted(range(first.ndim), key=lambda i: -first.strides[i])
-    if not first.transpose(order).flags.c_contiguous:
-        body(*arrays)
-        return
-    runs = [a.transpose(order).reshape(-1) for a in arrays]
-    chunks = chunks_of(first.size, NUMBERS)
-    parallel_for(lambda i: body(*(run[chunks[i]] for run in runs)), len(chunks))
+    for a in arrays:
+        if isinstance(a, np.ndarray) and a.size > LARGE:
+            break
+    else:
+        return formula(*arrays)
+    if not all(isinstance(a, np.ndarray | np.generic) for a in arrays):
+        return formula(*arrays)
+    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    like = next((a for a in arrays if a.shape == shape and 0 not in a.strides), None)
+    if like is None:
+        return formula(*arrays)
+    axes = sorted(range(like.ndim), key=lambda i: (shape[i] == 1, -abs(like.strides[i])))
+    views = [(a if a.shape == shape else np.broadcast_to(a, shape)).transpose(axes) for a in arrays]
+    if all(v.flags.c_contiguous for v in views):
+        views = [v.reshape(-1) for v in views]
+    else:
+        views = [widened(v) for v in views]
+    corner = (slice(0, 1),) * views[0].ndim
+    handling = np.geterr()  # the caller's, which another thread does not have
+    with np.errstate(all="ignore"):
+        result = empty_like(like, formula(*(v[corner] for v in views)).dtype)
+    out = result.transpose(axes).reshape(views[0].shape)
+    pieces = pieces_of(len(out), out.size)
+
+    def body(i: int) -> None:
+        with np.errstate(**handling):
+            parts, target = [v[pieces[i]] for v in views], out[pieces[i]]
+            if isinstance(formula, np.ufunc):
+                formula(*parts, out=target)
+            else:
+                target[...] = formula(*parts)
+
+    parallel_for(body, len(pieces))
+    return result
+
+
+def pieces_of(length: int, size: int) -> list[slice]:
+    """An axis cut so that `size` numbers are in an even number of chunks, all of one length."""
+    return chunks_of(length, -(-length // (2 * -(-size // (2 * LARGE)))))
+
+
+def widened(view: np.ndarray) -> np.ndarray:
+    """A broadcast array with its last axes written out, where they are short: NumPy's loops then
+    run over `RUN` numbers instead of, say, the channels of one pixel."""
+    axis, run = view.ndim, 1
+    while axis and run < RUN:
+        axis -= 1
+        run *= view.shape[axis]
+    block = view[tuple(slice(stride == 0 or None) for stride in view.strides[:axis])]
+    if 4 * block.size > view.size:
+        return view
+    return np.broadcast_to(np.ascontiguousarray(block), view.shape)

@@ -102,11 +102,25 @@ def whole_of(parts: Sequence[np.ndarray]) -> np.ndarray | None:
     return whole if whole is not None and place == whole.size else None
 
 
-def empty_like(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
-    """`empty` in an array's shape and memory layout."""
+def empty_like(
+    array: np.ndarray, dtype: DTypeLike | None = None, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """`empty` in an array's memory layout and shape, or in another shape with as many axes."""
     order = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
-    result = empty(tuple(array.shape[i] for i in order), array.dtype if dtype is None else dtype)
-    return result.transpose(np.argsort(order)) if order != list(range(array.ndim)) else result
+    shape = array.shape if shape is None else shape
+    return empty_in(order, shape, array.dtype if dtype is None else dtype)
+
+
+def empty_in(order: list[int], shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """`empty` whose axes lie in memory in some order, the outermost first."""
+    result = empty(tuple(shape[i] for i in order), dtype)
+    if order == list(range(len(order))):
+        return result
+    back = np.argsort(order)
+    if not isinstance(result.base, ctypes.Array):
+        return result.transpose(back)
+    # Made whole, and no view of an array: the walk back may keep it as a gradient.
+    return np.ndarray(shape, dtype, result.base, strides=[result.strides[i] for i in back])
 
 
 def copy_of(array: np.ndarray) -> np.ndarray:
