@@ -388,18 +388,25 @@ class ReLU(Function):
     """y = max(x, 0);  ∂L/∂x = g where y > 0, else 0 (0 at the kink, as in PyTorch). Saves y."""
 
     def forward(self, x: Array) -> Array:
-        y = np.asarray(chunked(positive_part, x))
+        y = positive_part(x) if x.size <= LARGE else chunked(positive_part, x)
         self.save_for_backward(y)
         return y
 
     def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
-        return chunked(lambda g, y: select(g, y > 0), grad, y)
+        return slope(grad, y) if y.size <= LARGE else chunked(slope, grad, y)
 
 
 def positive_part(x: Array) -> Array:
     """max(x, 0). Against an array of zeros NumPy's loop is vectorised, against the number not."""
-    return np.maximum(x, np.zeros_like(x) if x.size > 1024 else 0)
+    return np.asarray(np.maximum(x, np.zeros_like(x) if x.size > ZEROS else 0))
+
+
+def slope(grad: Array, y: Array) -> Array:
+    return select(grad, y > 0)
+
+
+ZEROS = 1 << 13  # numbers below which making zeros takes longer than they save
 
 
 class LeakyReLU(Function):

@@ -25,7 +25,8 @@ class NLLLoss(Function):
         last = x if x.ndim == 2 else np.moveaxis(x, 1, -1)  # (N, C, d…) -> (N, d…, C)
         log_p = self.log_probabilities(last)
         q, total = target_weights(target, log_p, *weight, **options)
-        self.save_for_backward(x, target, *weight, q, log_p)
+        self.save_for_backward(x, target, *weight)
+        self.saved += (q, log_p)  # which nobody else can write into
         self.reduction, self.total = reduction, total
         losses = -np.einsum("...c, ...c -> ...", q, log_p)
         if not np.isfinite(losses).all():
@@ -89,22 +90,27 @@ def target_weights(
         ValueError: if a target that is not ignored is none of the classes.
     """
     classes, labels = like.shape[-1], target.reshape(-1)
-    w = weight[0] if weight else np.ones(classes, like.real.dtype)
     ignored = labels == ignore_index
-    labels = np.where(ignored, 0, labels)
-    if labels.size and not (labels.min() >= 0 and labels.max() < max(classes, ignored.all())):
+    some = ignored.any()
+    if some:
+        labels = np.where(ignored, 0, labels)
+    # As an unsigned number a negative one is larger than any class.
+    if labels.size and labels.view(f"u{labels.itemsize}").max() >= classes and not ignored.all():
+        labels = target[target != ignore_index]
         raise ValueError(
             f"targets must lie between 0 and {classes - 1} (the scores have {classes} classes), "
-            f"got {target[target != ignore_index].min()} to {target[target != ignore_index].max()}"
+            f"got {labels.min()} to {labels.max()}"
         )
     q = np.zeros((len(labels), classes), like.real.dtype)
     if label_smoothing:
-        q += (label_smoothing / classes) * w
-    at_target = w[labels]
-    q[np.arange(len(labels)), labels] += (1 - label_smoothing) * at_target
-    if ignored.any():
-        q[ignored] = at_target[ignored] = 0
-    return q.reshape(like.shape), float(at_target.sum())
+        q += (label_smoothing / classes) * (weight[0] if weight else q.dtype.type(1))
+    at_target = weight[0][labels] if weight else np.ones((), q.dtype)
+    if classes:
+        q[np.arange(len(labels)), labels] += (1 - label_smoothing) * at_target
+    if some:
+        q[ignored] = 0
+    total = at_target[~ignored].sum() if weight else np.count_nonzero(~ignored)
+    return q.reshape(like.shape), float(total)
 
 
 class BCELoss(Function):

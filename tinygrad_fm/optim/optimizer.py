@@ -120,10 +120,9 @@ class Optimizer:
     def _step_whole(self, number: int, group: Group, grads: list[Array]) -> bool:
         """Update all parameters of a group at once, where they and their gradients are parts of
         one array each; whether that was done."""
-        ours = type(self)._update.__module__.startswith("tinygrad_fm.")  # element by element
-        g = whole_of(grads) if ours and grads and len(grads) == len(group["params"]) else None
-        if g is None:
-            return False
+        g = whole_of(grads) if grads and len(grads) == len(group["params"]) else None
+        if g is None or not type(self)._update.__module__.startswith("tinygrad_fm."):
+            return False  # or an update of the user's, which may not be element by element
         states = [self.state.get(p) for p in group["params"]]
         whole = self._wholes.get(number)
         if whole is None or not whole.holds(group["params"], states):

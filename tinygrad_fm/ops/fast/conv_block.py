@@ -158,7 +158,7 @@ class ConvBlock(_Block):
 
     def backward(self, grad: Array) -> Gradients:
         hwnc, o, dtype = as_hwnc(grad), grad.shape[1], grad.dtype
-        dbias = np.zeros((len(self.chunks), o), dtype)
+        dbias, ones = np.zeros((len(self.chunks), o), dtype), np.ones(self.out.size // o, dtype)
         dz = [empty(hwnc.shape, dtype)] if self.residual else []
 
         def fill(i: int, s: slice, dy: Array, take: Take) -> None:
@@ -171,7 +171,8 @@ class ConvBlock(_Block):
                 for z in zs:
                     z[...] = part
             for plane in [behind] if self.pooling else (*behind[0], *behind[1]):
-                dbias[i] += sums_of(plane.reshape(-1, o), take)
+                rows = plane.reshape(-1, o)
+                dbias[i] += np.dot(ones[: len(rows)], rows)
             if self.pooling:
                 self.unpool(behind, s, dy, take)
 
