@@ -394,7 +394,8 @@ class ReLU(Function):
 
     def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
-        return slope(grad, y) if y.size <= LARGE else chunked(slope, grad, y)
+        small = not isinstance(y, np.ndarray) or y.size <= LARGE
+        return slope(grad, y) if small else chunked(slope, grad, y)
 
 
 def positive_part(x: Array) -> Array:
