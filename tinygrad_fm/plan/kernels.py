@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_fm import ops
 from tinygrad_fm.ops.conv import PLAIN
 from tinygrad_fm.ops.fast.chunks import NUMBERS, chunks_of
+from tinygrad_fm.ops.fast.memory import copy_of
 from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, select
 from tinygrad_fm.ops.matmul import SERIAL, product
@@ -51,6 +52,7 @@ class Generic(Kernel):
         place, inputs = self.place, self.node.inputs
         assert place is not None
         targets = [(i, x, self.plan.put(x)) for i, x in enumerate(inputs) if x in self.plan.wants]
+        laid_out = self.plan.owner.get(dy, dy) in self.plan.static  # and soon written over
 
         def run(r: Registers) -> None:
             grad = r[dy]
@@ -59,7 +61,8 @@ class Generic(Kernel):
             found = found if isinstance(found, tuple) else (found,)
             for i, _, target in targets:
                 dx = found[i]
-                r[target] = dx.copy() if np.may_share_memory(dx, grad) else dx
+                shared = laid_out and np.may_share_memory(dx, grad)
+                r[target] = copy_of(dx) if shared else dx
 
         self.plan.add(run)
         for _, x, target in targets:
