@@ -418,6 +418,7 @@ def test_one_image_through_every_convolution(size, layout):
     def function(x):
         y = convs[0](x).relu()
         outputs = [F.max_pool2d(y, 2), convs[1](x), convs[2](x), (convs[3](x) + x).relu()]
+        outputs += [F.max_pool2d(convs[0](x + 1).relu(), 2)]  # taken together
         return [*outputs, convs[3](x.relu()), y]
 
     compiled = tg.compile(function)
