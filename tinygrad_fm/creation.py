@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_fm import ops
+from tinygrad_fm.autograd.mode import tell
 from tinygrad_fm.autograd.promotion import result_type
 from tinygrad_fm.autograd.tensor import Tensor, apply, as_array, as_shape, as_tensor, pair
 from tinygrad_fm.random import default_generator
@@ -31,6 +32,12 @@ def tensor(data: ArrayLike, dtype: DTypeLike | None = None, requires_grad: bool 
     return Tensor(np.array(as_array(data, dtype)), requires_grad)
 
 
+def _made(array: np.ndarray, requires_grad: bool = False) -> Tensor:
+    """A tensor of numbers that no other tensor has a part in; a plan may keep them."""
+    tell("made", array)
+    return Tensor(array, requires_grad)
+
+
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor that shares the array's memory."""
     if not isinstance(array, np.ndarray):
@@ -40,12 +47,12 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 def zeros(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
     """Zeros: `zeros(2, 3)` or `zeros((2, 3))`."""
-    return Tensor(np.zeros(as_shape(size), dtype), requires_grad)
+    return _made(np.zeros(as_shape(size), dtype), requires_grad)
 
 
 def ones(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:
     """Ones: `ones(2, 3)` or `ones((2, 3))`."""
-    return Tensor(np.ones(as_shape(size), dtype), requires_grad)
+    return _made(np.ones(as_shape(size), dtype), requires_grad)
 
 
 def full(
@@ -60,17 +67,17 @@ def full(
 
 def zeros_like(input: Tensor) -> Tensor:
     """Zeros of another tensor's shape and dtype."""
-    return Tensor(np.zeros_like(input.data))
+    return _made(np.zeros_like(input.data))
 
 
 def ones_like(input: Tensor) -> Tensor:
     """Ones of another tensor's shape and dtype."""
-    return Tensor(np.ones_like(input.data))
+    return _made(np.ones_like(input.data))
 
 
 def eye(n: int, m: int | None = None, dtype: DTypeLike = float32) -> Tensor:
     """The identity matrix (n, n), or (n, m) with ones on its diagonal."""
-    return Tensor(np.eye(n, m, dtype=dtype))
+    return _made(np.eye(n, m, dtype=dtype))
 
 
 def arange(start: Any, end: Any = None, step: Any = 1, dtype: DTypeLike | None = None) -> Tensor:
@@ -89,7 +96,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, dtype: DTypeLike | None =
     first, last, by = map(float if np.dtype(dtype).kind in "fc" else int, numbers)
     if by == 0 or (numbers[1] - numbers[0]) * by < 0:
         raise ValueError(f"arange from {first} never reaches {last} in steps of {by}")
-    return Tensor(np.arange(first, last, by).astype(dtype))  # in float64, then rounded
+    return _made(np.arange(first, last, by).astype(dtype))  # in float64, then rounded
 
 
 def rand(*size: Any, dtype: DTypeLike = float32, requires_grad: bool = False) -> Tensor:

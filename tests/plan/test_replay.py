@@ -13,7 +13,7 @@ from tinygrad_fm.autograd import grad
 from tinygrad_fm.checking.cases import CASES
 from tinygrad_fm.nn import functional as F
 from tinygrad_fm.plan.compiled import Compiled
-from tinygrad_fm.plan.trace import Tracer
+from tinygrad_fm.plan.trace import Trace, Tracer
 from tinygrad_fm.recipes import RECIPES
 
 CALLS = 4  # two of them are traced, and all replayed
@@ -24,10 +24,10 @@ def plans(model):
     return sum(len(s.free) for s in model._compiled.plans.values())
 
 
-@pytest.mark.filterwarnings("ignore:.* is not planned")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_case_of_the_table(case, monkeypatch):
-    monkeypatch.setattr(Tracer, "stop", lambda self, why: None)  # cases build their layers anew
+    monkeypatch.setattr(Tracer, "stop", lambda self, why: None)  # cases build their layers anew,
+    monkeypatch.setattr(Trace, "differs", lambda self, other: None)  # and their arrays
     arrays = case.draw("float32")
 
     def run(function):
@@ -52,10 +52,7 @@ def test_every_case_of_the_table(case, monkeypatch):
                 scale = max(1, np.abs(theirs).max(initial=0))
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * scale)
     (signature,) = compiled.plans.values()
-    if signature.why is None:
-        assert signature.free
-    else:  # the running estimates of a norm that is built in each call
-        assert "norm, ReLU, pool" in case.name
+    assert signature.free
 
 
 class Net(nn.Module):

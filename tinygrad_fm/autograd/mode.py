@@ -123,7 +123,8 @@ def tell(what: str, *how: Any) -> None:
     """Something happens that is no operation: who carries out operations is told, if he listens.
 
     Args:
-        what: "stop" (why), "copied" (array, copy) or "renamed" (array, the values it now has).
+        what: "stop" (why), "copied" (array, copy), "renamed" (array, the values it now has) or
+            "made" (an array of numbers alone).
     """
     listener = getattr(mode.runner, what, None)
     if listener is not None:

@@ -37,9 +37,10 @@ def compile(target: Target) -> Target:
 
     A call that does more than operations on tensors (branches on a value, reads one with `item`,
     sets an attribute) is not planned: it runs as ever, after one warning that says where and why.
-    So does one inside `profile` or `detect_anomaly`, which see every operation. What a plan does
-    not see is NumPy at work on `.data` inside of a forward pass, and lists or globals that change:
-    set attributes of modules, and it looks again.
+    So does one inside `profile` or `detect_anomaly`, which see every operation, and one that
+    computes with arrays that NumPy makes in the forward pass. What a plan does not see are single
+    numbers that NumPy makes there from `.data`, and lists or globals that change: set attributes of
+    modules, and it looks again.
 
     Raises:
         TypeError: if the target cannot be called.

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_fm import ops
 from tinygrad_fm.ops.conv import PLAIN
 from tinygrad_fm.ops.fast.chunks import NUMBERS, chunks_of
-from tinygrad_fm.ops.fast.memory import copy_of
+from tinygrad_fm.ops.fast.memory import copy_of, order_of
 from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Function, select
 from tinygrad_fm.ops.matmul import SERIAL, product
@@ -183,7 +183,7 @@ def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:
     Where all arrays have the same layout, whatever it is, the parts are runs of memory.
     """
     first = arrays[0]
-    order = sorted(range(first.ndim), key=lambda i: -first.strides[i])
+    order = order_of(first)
     alike = all(array.strides == first.strides for array in arrays)
     if first.size <= NUMBERS or not alike or not first.transpose(order).flags.c_contiguous:
         body(*arrays)

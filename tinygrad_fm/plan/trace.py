@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_fm.autograd.engine import behind
 from tinygrad_fm.autograd.mode import running
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.ops.dropout import KeepMask
+from tinygrad_fm.ops.fast.memory import order_of
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.random import default_generator
 
@@ -49,6 +51,7 @@ class Trace:
         nodes: the operations.
         outputs: the values that the call returned.
         shared: a value whose memory is another's -> that one.
+        made: constants that the library itself made from numbers: zeros, ones, a range.
     """
 
     specs: list[Spec]
@@ -57,6 +60,7 @@ class Trace:
     nodes: list[Node]
     outputs: list[int]
     shared: dict[int, int]
+    made: set[int]
 
     def differs(self, other: Trace) -> str | None:
         """How another trace of the same function differs, if it does."""
@@ -69,12 +73,17 @@ class Trace:
             return "its results came about in another way the next time"
         for number, constant in self.constants.items():
             found = other.constants[number]
-            if isinstance(constant, Tensor):
-                same = constant is found
-            else:
-                same = isinstance(found, np.ndarray) and equal_bits(constant, found)
-            if not same:
+            if found is constant:  # its values are looked up in each call
+                continue
+            if isinstance(constant, Tensor) or isinstance(found, Tensor):
+                return "it computes with another tensor in each call"
+            if not equal_bits(constant, found):
                 return "it computes with an array that changes from call to call"
+            if constant.size > 1 and constant.dtype.kind in "fc" and number not in self.made:
+                return (
+                    "it computes with an array that NumPy makes anew in each call, maybe from the "
+                    "values of parameters; compute it from tensors, or keep it as a buffer"
+                )
         return None
 
 
@@ -96,6 +105,7 @@ class Tracer:
         self.sources: dict[int, np.ndarray] = {}  # what comes from elsewhere
         self.nodes: list[Node] = []
         self.shared: dict[int, int] = {}
+        self.numbers_only: set[int] = set()  # ids of arrays made from numbers alone
         self.why: str | None = None
         self.random = _random_states()
         self.drawn: dict[int, tuple[np.random.Generator, Any]] = {}  # with where each one was
@@ -123,8 +133,7 @@ class Tracer:
 
     def number(self, array: np.ndarray) -> int:
         """The number of a new value."""
-        order = tuple(sorted(range(array.ndim), key=lambda i: -abs(array.strides[i])))
-        self.specs.append(Spec(array.shape, array.dtype, order))
+        self.specs.append(Spec(array.shape, array.dtype, tuple(order_of(array))))
         self.arrays.append(array)
         self.numbers[id(array)] = len(self.specs) - 1
         return len(self.specs) - 1
@@ -145,6 +154,11 @@ class Tracer:
         """`copy` holds the values of `array`."""
         self.numbers[id(copy)] = self.source(array)
         self.arrays.append(copy)
+
+    def made(self, array: np.ndarray) -> None:
+        """`array` was made from numbers alone."""
+        self.arrays.append(array)
+        self.numbers_only.add(id(array))
 
     def stop(self, why: str) -> None:
         """Note why the call cannot be planned, and where; the call goes on."""
@@ -202,24 +216,10 @@ def trace(call: Callable[[], Any], inputs: Iterable[Tensor], known: Iterable[Ten
         tracer.why = f"it returns {type(result).__name__}, not tensors"
     if tracer.why is not None:
         return Traced(result, None, tracer.why, tracer.undo)
-    tensors = {id(t.data): t for t in (*known, *_leaves(outputs))}
+    edges = behind(y.edge for y in outputs if y.requires_grad)
+    leaves = (edge for edge in edges if isinstance(edge, Tensor))
+    tensors = {id(t.data): t for t in (*known, *leaves)}
     return Traced(result, _trace_of(tracer, tensors, [y.data for y in outputs]), None, tracer.undo)
-
-
-def _leaves(outputs: Iterable[Tensor]) -> list[Tensor]:
-    """The tensors with a gradient of their own behind `outputs`."""
-    leaves, seen = [], set()
-    waiting = [y.edge for y in outputs if y.requires_grad]
-    while waiting:
-        edge = waiting.pop()
-        if edge is None or id(edge) in seen:
-            continue
-        seen.add(id(edge))
-        if isinstance(edge, Function):
-            waiting += edge.edges or ()
-        else:
-            leaves.append(edge)
-    return leaves
 
 
 def _trace_of(tracer: Tracer, known: dict[int, Tensor], outputs: list[np.ndarray]) -> Trace:
@@ -233,4 +233,5 @@ def _trace_of(tracer: Tracer, known: dict[int, Tensor], outputs: list[np.ndarray
     order = {id(t): i for i, t in enumerate(known.values())}
     sources = [(n, known.get(id(a), a)) for n, a in tracer.sources.items() if n in wanted]
     constants = dict(sorted(sources, key=lambda item: order.get(id(item[1]), -1)))
-    return Trace(tracer.specs, tracer.inputs, constants, nodes[::-1], ends, tracer.shared)
+    made = {n for n, array in tracer.sources.items() if id(array) in tracer.numbers_only}
+    return Trace(tracer.specs, tracer.inputs, constants, nodes[::-1], ends, tracer.shared, made)

@@ -106,15 +106,19 @@ def empty_like(
     array: np.ndarray, dtype: DTypeLike | None = None, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
     """`empty` in an array's memory layout and shape, or in another shape with as many axes."""
-    order = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
     shape = array.shape if shape is None else shape
-    return empty_in(order, shape, array.dtype if dtype is None else dtype)
+    return empty_in(order_of(array), shape, array.dtype if dtype is None else dtype)
 
 
-def empty_in(order: list[int], shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+def order_of(array: np.ndarray) -> list[int]:
+    """An array's axes as they lie in memory, the outermost first."""
+    return sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
+
+
+def empty_in(order: Sequence[int], shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
     """`empty` whose axes lie in memory in some order, the outermost first."""
     result = empty(tuple(shape[i] for i in order), dtype)
-    if order == list(range(len(order))):
+    if [*order] == [*range(len(order))]:
         return result
     back = np.argsort(order)
     if not isinstance(result.base, ctypes.Array):
