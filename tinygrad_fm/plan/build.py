@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.plan.memory import Arena
-from tinygrad_fm.plan.replay import Call, Life, Plan, forget
+from tinygrad_fm.plan.replay import Call, Life, Plan
 from tinygrad_fm.plan.trace import Node, Spec, Trace
 
 _ANYTHING = Spec((), np.dtype(object), ())
@@ -114,10 +114,6 @@ class Builder:
         """Add a call to the pass that is being laid out."""
         self.calls.append(call)
         self.notes.append(self.kernel)
-
-    def temporary(self, shape: tuple[int, ...], dtype: Any) -> int:
-        """A register whose array is free again when the node's calls are added."""
-        return self._temporary(Spec(tuple(shape), np.dtype(dtype), tuple(range(len(shape)))))
 
     def _temporary(self, spec: Spec) -> int:
         register = self._register(spec)
@@ -312,7 +308,16 @@ class Builder:
                 self._free(value)
         if loose and self.calls:
             views = [v for v, owner in self.shared.items() if owner in loose]
-            self.add(lambda r, drop=(*loose, *views): forget(r, drop))  # type: ignore[misc]
+            self._empty((*loose, *views))
+
+    def _empty(self, registers: Sequence[int]) -> None:
+        """Add a call that empties registers, so that what they hold is free."""
+
+        def run(r: list[Any]) -> None:
+            for register in registers:
+                r[register] = None
+
+        self.add(run)
 
     # ------------------------------------------------------------------ registers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, repeat
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_fm.ops.fast.memory import empty, parts_of
+from tinygrad_fm.ops.fast.memory import empty_in, parts_of
 from tinygrad_fm.ops.function import Array
 from tinygrad_fm.plan.trace import Spec, Trace
 
@@ -81,7 +81,8 @@ class Plan:
         for value, array in zip(self.given, arrays, strict=True):
             r[value] = array
         for value in self.fresh:
-            r[value] = new_array(self.specs[value])
+            spec = self.specs[value]
+            r[value] = empty_in(spec.order, spec.shape, spec.dtype)
         for call in self.forward_calls:
             call(r)
         return [r[value] for value in self.trace.outputs]
@@ -89,7 +90,7 @@ class Plan:
     def backward(self, grads: Sequence[Array]) -> list[Array | None]:
         """Carry out the backward pass; the gradients of `given`, None where none is wanted."""
         r = self.r
-        if any(sys.getrefcount(array) > HELD for array in self.arrays):
+        if any(count > ALONE for count in _references(self.arrays)):  # somebody holds one
             self.arrays = new_arrays(self.handed_out.values())
         for register, array in zip(self.handed_out, self.arrays, strict=True):
             r[register] = array
@@ -129,29 +130,19 @@ class Plan:
 
 
 SMALL = 1 << 14  # numbers
-HELD = 3  # references to an array in a list that nobody else holds, while a loop looks at it
 
 
-def new_array(spec: Spec) -> Array:
-    """An array that belongs to who gets it."""
-    array = empty(tuple(spec.shape[i] for i in spec.order), spec.dtype)
-    return array if in_order(spec) else array.transpose(np.argsort(spec.order))
-
-
-def new_arrays(specs: Any) -> list[Array]:
-    """The same of several, as parts of one array if they can be."""
+def new_arrays(specs: Iterable[Spec]) -> list[Array]:
+    """Arrays that belong to who gets them, parts of one array if they can be."""
     specs = list(specs)
-    if len({spec.dtype for spec in specs}) == 1 and all(map(in_order, specs)):
+    in_order = all(spec.order == tuple(range(len(spec.shape))) for spec in specs)
+    if in_order and len({spec.dtype for spec in specs}) == 1:
         return parts_of([spec.shape for spec in specs], specs[0].dtype)
-    return [new_array(spec) for spec in specs]
+    return [empty_in(spec.order, spec.shape, spec.dtype) for spec in specs]
 
 
-def in_order(spec: Spec) -> bool:
-    """Whether memory has the axes in their order."""
-    return spec.order == tuple(range(len(spec.shape)))
+def _references(arrays: list[Array]) -> list[int]:
+    return [sys.getrefcount(array) for array in arrays]
 
 
-def forget(r: Registers, registers: Sequence[int]) -> None:
-    """Empty registers, so that what they hold is free."""
-    for register in registers:
-        r[register] = None
+(ALONE,) = _references([np.empty(0)])  # how many an array has that is in a list and nowhere else
