@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.fast.chunks import NUMBERS, Take, chunks_of, for_chunks
-from tinygrad_fm.ops.fast.layout import as_hwnc
-
-RUN = 512  # numbers over which NumPy's inner loops should run, where channels are fewer
+from tinygrad_fm.ops.fast.layout import RUN, as_hwnc
+from tinygrad_fm.ops.fast.sums import column_sum
 
 
 def as_rows(x: np.ndarray) -> np.ndarray:
@@ -46,24 +45,11 @@ def channel_sums(rows: np.ndarray, other: np.ndarray | None = None) -> np.ndarra
 
 
 def sums_of(rows: np.ndarray, take: Take, other: np.ndarray | None = None) -> np.ndarray:
-    """`channel_sums` of one chunk, on one thread.
-
-    Several rows are one run of numbers, each with a sum of its own in the rows' precision: fewer
-    roundings, and no more work.
-    """
-    channels = rows.shape[1]
-    repeat = 1 << max(RUN // max(channels, 1), 1).bit_length() - 1
-    even = len(rows) // repeat * repeat
+    """`channel_sums` of one chunk, on one thread."""
     with np.errstate(over="ignore"):  # who squares looks at the sum
         if other is not None:
-            dtype = np.result_type(rows, other)
-            rows = np.multiply(rows, other, out=take(rows.shape, dtype))
-        runs = rows[:even].reshape(-1, repeat * channels)
-        sums = np.dot(np.ones(len(runs), rows.dtype), runs).reshape(-1, channels)
-        total = sums.sum(axis=0, dtype=_wide(rows))
-        if even < len(rows):
-            total += rows[even:].sum(axis=0, dtype=_wide(rows))
-    return total
+            rows = np.multiply(rows, other, out=take(rows.shape, np.result_type(rows, other)))
+        return column_sum(rows, _wide(rows))
 
 
 def _wide(rows: np.ndarray) -> np.dtype:

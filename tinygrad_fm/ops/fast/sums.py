@@ -72,12 +72,12 @@ def _column_sums(rows: np.ndarray) -> np.ndarray:
     return partial.sum(axis=0)
 
 
-def column_sum(rows: np.ndarray) -> np.ndarray:
-    """rows.sum(axis=0) on one thread. Several rows are one run of numbers, each with a sum of its
-    own: fewer roundings, and no more work."""
+def column_sum(rows: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
+    """rows.sum(axis=0, dtype=dtype) on one thread. Several rows are one run of numbers, each with a
+    sum of its own in the rows' precision: fewer roundings, and no more work."""
     columns = max(rows.shape[1], 1)
     repeat = -(-RUN // columns)
     even = len(rows) // repeat * repeat
     runs = rows[:even].reshape(-1, repeat * columns)
     folded = (np.ones(len(runs), rows.dtype) @ runs).reshape(repeat, -1)
-    return folded.sum(axis=0) + rows[even:].sum(axis=0)
+    return folded.sum(axis=0, dtype=dtype) + rows[even:].sum(axis=0, dtype=dtype)
