@@ -38,7 +38,7 @@ from tinygrad_fm import (
 )
 from tinygrad_fm.data import ArrayDataset, DataLoader
 from tinygrad_fm.ops import readonly
-from tinygrad_fm.ops.fast import memory, parallel
+from tinygrad_fm.ops.fast import blas, memory, parallel
 from tinygrad_fm.optim import Adam
 from tinygrad_fm.train.evaluation import eval_mode
 
@@ -97,8 +97,8 @@ def product():
     return y.tobytes()
 
 
-def blas():
-    return [get() for get, _ in parallel._libraries()]
+def blas_threads():
+    return [get() for get, _ in blas._libraries()]
 
 
 def used():
@@ -111,8 +111,8 @@ def check_at_once():
     """What holds even while somebody keeps the traceback, as notebooks do."""
     assert autograd.mode.stack == [(True, None)], autograd.mode.stack
     assert all(module.training for module in MODEL.modules())
-    assert parallel._blas.users == 0, parallel._blas.users
-    assert blas() == BLAS, (blas(), BLAS)
+    assert blas._blas.users == 0, blas._blas.users
+    assert blas_threads() == BLAS, (blas_threads(), BLAS)
     assert not WORKING, "a helper is still at work"
 
 
@@ -233,7 +233,7 @@ def failing_loop():
 
 
 def one_blas():
-    parallel.one_blas_thread(parallel.one_blas_thread, np.matmul, A, B)
+    blas.one_blas_thread(blas.one_blas_thread, np.matmul, A, B)
 
 
 def reuse():
@@ -336,7 +336,7 @@ def twice():
                 while WORKING or used():
                     time.sleep(0.001)  # a helper that nobody waits for ends its chunk
                 MODEL.train()
-                parallel.one_blas_thread(int)
+                blas.one_blas_thread(int)
                 check_at_once()
                 check_memory()
                 if landing.again > 0:
@@ -467,7 +467,7 @@ def forks():
         child = os.fork()
         if child == 0:
             signal.alarm(20)  # by which a child that hangs is ended
-            good = blas() == BLAS and product() == PRODUCT and blas() == BLAS
+            good = blas_threads() == BLAS and product() == PRODUCT and blas_threads() == BLAS
             os._exit(0 if good else 1)
         codes.append(os.waitpid(child, 0)[1])
     over.set()
@@ -478,9 +478,9 @@ def forks():
 
 if __name__ == "__main__":
     set_num_threads(2)
-    for _, set_threads in parallel._libraries():
+    for _, set_threads in blas._libraries():
         set_threads(2)
-    BLAS, PRODUCT, STEP, MODEL = blas(), product(), step(network()), network()
+    BLAS, PRODUCT, STEP, MODEL = blas_threads(), product(), step(network()), network()
     PLANNED = compile(network())
     PLANNED_STEP = planned_step()
     assert [planned_step() == PLANNED_STEP for _ in range(3)] == [True] * 3

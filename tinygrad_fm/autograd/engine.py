@@ -19,7 +19,6 @@ import numpy as np
 from tinygrad_fm.autograd.mode import Recording, enable_grad, mode
 from tinygrad_fm.autograd.tensor import Tensor, as_array, as_tensor
 from tinygrad_fm.ops.fast.memory import is_fresh
-from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.readonly import writes
 
@@ -118,8 +117,7 @@ def _carried(
     edges, grads = _roots(_several(outputs), gradients, create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     targets = None if inputs is None else _edges_of(inputs)
-    # Once, not for every product.
-    return one_blas_thread(_walk, edges, grads, keep, create_graph, targets)
+    return _walk(edges, grads, keep, create_graph, targets)
 
 
 def _several(tensors: Tensors) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinygrad_fm.autograd.tensor import Tensor
+from tinygrad_fm.ops.fast.blas import one_blas_thread
 
 __all__ = ["clip_grad_norm_"]
 
@@ -29,7 +30,8 @@ def clip_grad_norm_(
     """
     tensors = [parameters] if isinstance(parameters, Tensor) else parameters
     grads = [t.grad.data for t in tensors if t.grad is not None]
-    norm = np.linalg.norm([np.linalg.norm(g.ravel(), norm_type) for g in grads], norm_type)
+    norms = [one_blas_thread(np.linalg.norm, g.ravel(), norm_type) for g in grads]
+    norm = np.linalg.norm(norms, norm_type)
     if error_if_nonfinite and not np.isfinite(norm):
         raise RuntimeError(f"the norm of the gradients is {norm}; look for it with detect_anomaly")
     scale = max_norm / (float(norm) + 1e-6)

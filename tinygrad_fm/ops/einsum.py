@@ -6,6 +6,7 @@ import string
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.blas import one_blas_thread
 from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
 
 
@@ -28,7 +29,7 @@ class Einsum(Function):
         summed = set(self.inputs[0]) - set(self.output)
         if len(arrays) == 1 and summed and arrays[0].dtype.kind in "biu":
             arrays = (arrays[0].astype(np.int64),)  # as `sum` does
-        return np.einsum(spelled, *arrays, optimize=len(arrays) > 1)
+        return one_blas_thread(np.einsum, spelled, *arrays, optimize=len(arrays) > 1)
 
     def backward(self, grad: Array) -> Gradients:
         return tuple(
@@ -54,7 +55,8 @@ class Einsum(Function):
                     letters.append(letter)
                     factors.append(np.ones(size, dtype=grad.dtype))
                 result += letter
-        grad = np.einsum(",".join(letters) + "->" + result, *factors, optimize=True)
+        equation = ",".join(letters) + "->" + result
+        grad = one_blas_thread(np.einsum, equation, *factors, optimize=True)
         # A letter may have size 1 in this operand or in the others: it was broadcast then.
         return unbroadcast(np.broadcast_to(grad, np.broadcast_shapes(grad.shape, shape)), shape)
 

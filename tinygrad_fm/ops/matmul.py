@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.blas import multiply, one_blas_thread
 from tinygrad_fm.ops.fast.chunks import chunks_of
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.fast.parallel import one_blas_thread, parallel_for
+from tinygrad_fm.ops.fast.parallel import get_num_threads, parallel_for
 from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
 
 
@@ -73,12 +74,14 @@ class Linear(Function):
 
 COLUMNS = 196  # a block of a product: enough work for a thread to be worth waking
 SERIAL = 1 << 18  # multiplications below which BLAS itself stays on one thread
+WHOLE = 256  # numbers to add up that BLAS takes at once; more it halves, on two threads not quite
+EVEN = 32  # where it does on one, unless their number is a multiple of this
 PARTS = 4  # of a stack of matrices
 PARALLEL = 1 << 23  # multiplications above which waking another thread pays
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """a @ b, whose bits don't depend on the number of threads: large matrices in blocks of columns.
+    """a @ b, whose bits don't depend on the number of threads.
 
     Shapes: as `np.matmul`; (m, k) @ (k, n) are split over threads, and so are many matrices. `out`
     is for the product of two.
@@ -93,16 +96,26 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     if work <= SERIAL:
         return np.matmul(a, b, out=out)
     y = empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out
-    if work <= PARALLEL:
-        return one_blas_thread(np.matmul, a, b, out=y)
+    rest = a.shape[1] % EVEN if a.shape[1] > WHOLE else 0
+    if rest:
+        product(a[:, :-rest], b[:-rest], y)
+        y += product(a[:, -rest:], b[-rest:])
+    else:
+        multiply(in_blocks, a, b, y, get_num_threads())
+    return y
 
+
+def in_blocks(a: Array, b: Array, y: Array) -> None:
+    """y = a @ b, in blocks of columns on our own threads if it is large."""
+    if a.size * b.shape[1] <= PARALLEL:
+        one_blas_thread(np.matmul, a, b, out=y)
+        return
     columns = chunks_of(b.shape[1], min(COLUMNS, -(-b.shape[1] // 2)))
 
     def body(i: int) -> None:
         np.matmul(a, b[:, columns[i]], out=y[:, columns[i]])
 
     parallel_for(body, len(columns))
-    return y
 
 
 def products(a: Array, b: Array) -> Array:

@@ -13,7 +13,6 @@ from tinygrad_fm.autograd.mode import enable_grad
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.creation import cat
 from tinygrad_fm.ops.dropout import KeepMask
-from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Array, Function, Gradients
 from tinygrad_fm.ops.readonly import ReadOnly
 from tinygrad_fm.ops.undo import Undo
@@ -30,7 +29,7 @@ class Planned(Function):
     lease: Undo | None = None
 
     def forward(self, *arrays: Array, plan: Plan, pool: list[Plan]) -> Array:
-        outputs = plan.forward(arrays) if plan.small else one_blas_thread(plan.forward, arrays)
+        outputs = plan.forward(arrays)
         if self.recording:
             self.plan, self.walked = plan, False
             self.lease, give_back = Undo(), plan.clearing(pool)
@@ -48,10 +47,10 @@ class Planned(Function):
         self.walked = True
         shapes = [self.plan.specs[v].shape for v in self.plan.trace.outputs]
         if len(shapes) == 1:
-            return tuple(one_blas_thread(self.plan.backward, [grad]))
+            return tuple(self.plan.backward([grad]))
         parts = np.split(grad, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
         parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        return tuple(one_blas_thread(self.plan.backward, parts))
+        return tuple(self.plan.backward(parts))
 
     def again(self, grad: Array) -> Gradients:
         """The gradients by the operations themselves, from what went in."""

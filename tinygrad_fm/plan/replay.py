@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -66,14 +65,7 @@ class Plan:
         nodes = self.trace.nodes
         self.moved = {v for n in nodes for v in n.operation.moved(n.inputs, **n.options)}
         self.arrays = new_arrays(self.handed_out.values())
-        # So little work that BLAS keeps to one thread by itself.
-        computed = sum(self.size(node.output) for node in nodes)
-        self.small = computed <= SMALL and max(map(self.size, self.given), default=0) <= SMALL << 4
         self.empty = [i for i, array in enumerate(self.r) if array is None]  # between calls
-
-    def size(self, value: int) -> int:
-        """How many numbers a value has."""
-        return math.prod(self.specs[value].shape)
 
     def forward(self, arrays: Sequence[Array]) -> list[Array]:
         """Carry out the forward pass on the arrays of `given`; the outputs."""
@@ -127,9 +119,6 @@ class Plan:
         plan into a pool. It is one of C's (see `undo.py`), and can be called once."""
         empty = map(self.r.__setitem__, self.empty, repeat(None))
         return partial(any, chain(empty, map(pool.append, [self])))
-
-
-SMALL = 1 << 14  # numbers
 
 
 def new_arrays(specs: Iterable[Spec]) -> list[Array]:

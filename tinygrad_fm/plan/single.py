@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 from tinygrad_fm import ops
 from tinygrad_fm.ops.conv import PLAIN, Geometry
 from tinygrad_fm.ops.function import Array
+from tinygrad_fm.ops.matmul import product
 from tinygrad_fm.plan.build import Kernel
 from tinygrad_fm.plan.replay import Registers
 
@@ -40,8 +41,8 @@ class OneImage(Kernel):
         windows = as_strided(frame, (oh, ow, kh, kw, c), strides, writeable=False)
         patches = np.empty(windows.shape, dtype)
         rows = patches.reshape(oh * ow, kh * kw * c)
-        product = np.empty((oh, ow, o), dtype)
-        flat = product.reshape(oh * ow, o)
+        sums = np.empty((oh, ow, o), dtype)
+        flat = sums.reshape(oh * ow, o)
         matrix = Matrix()
         block = operation is ops.ConvBlock
         residual = others[-1] if block and options.get("residual") else None
@@ -51,8 +52,8 @@ class OneImage(Kernel):
         def run(r: Registers) -> None:
             inner[...] = r[x][0]
             patches[...] = windows
-            np.matmul(rows, matrix.of(r[weight]), out=flat)
-            result = pooled(product) if pool else product
+            product(rows, matrix.of(r[weight]), flat)
+            result = pooled(sums) if pool else sums
             if bias is not None:
                 result += r[bias]
             if residual is not None:

@@ -11,7 +11,6 @@ from tinygrad_fm.autograd.mode import Recording
 from tinygrad_fm.autograd.profiler import Profile, profile
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.data import Garments
-from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.plan import compile
 from tinygrad_fm.plan.compiled import plan_of
 from tinygrad_fm.recipes.recipe import Recipe
@@ -68,7 +67,7 @@ def plan_of_recipe(
         seconds[number] = min(seconds[number], time)
 
     for _ in range(repeats):
-        one_blas_thread(plan.watched, arrays, after)
+        plan.watched(arrays, after)
     first_backward = len(plan.forward_calls)
     rows = [
         {

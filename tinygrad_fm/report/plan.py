@@ -10,7 +10,6 @@ from matplotlib.patches import Rectangle
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn import Module
 from tinygrad_fm.ops.fast.memory import in_use
-from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.plan.compiled import plan_of
 from tinygrad_fm.report.style import INK, MUTED, SERIES, new_figure, save, styled
 
@@ -30,7 +29,7 @@ def plot_memory(model: Module, x: Tensor, title: str, path: str | Path | None = 
     """
     plan, arrays = plan_of(model, x)
     before, held = in_use(), []
-    one_blas_thread(plan.watched, arrays, lambda number, seconds: held.append(in_use() - before))
+    plan.watched(arrays, lambda number, seconds: held.append(in_use() - before))
     figure = new_figure(height=5.6)
     places, total = figure.subplots(2, sharex=True)
     names = list(dict.fromkeys(life.operation for life in plan.lives))

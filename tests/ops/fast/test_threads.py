@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import tinygrad_fm
 from tinygrad_fm import Tensor, get_num_threads, manual_seed, nn, set_num_threads
 from tinygrad_fm.nn import functional as F
-from tinygrad_fm.ops.fast.parallel import one_blas_thread, parallel_for
+from tinygrad_fm.ops.fast.blas import one_blas_thread
+from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.recipes import RECIPES
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.blas import one_blas_thread
 from tinygrad_fm.ops.fast.chunks import NUMBERS, chunks_of
 from tinygrad_fm.ops.fast.layout import RUN, contiguous
 from tinygrad_fm.ops.fast.memory import empty_in
@@ -61,7 +62,7 @@ def total(x: Any, axis: int) -> Any:
     """x.sum(axis, keepdims=True); of short rows a product with ones."""
     if not isinstance(x, np.ndarray) or x.ndim != 2 or axis != 1 or not 0 < x.shape[1] < RUN:
         return x.sum(axis=axis, keepdims=True)
-    return np.matmul(x, np.ones((x.shape[1], 1), x.dtype))
+    return one_blas_thread(np.matmul, x, np.ones((x.shape[1], 1), x.dtype))
 
 
 def shifted(x: np.ndarray, axis: int) -> np.ndarray:

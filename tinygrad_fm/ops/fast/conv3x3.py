@@ -16,10 +16,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_fm.ops.conv import PLAIN, Conv2d, bias_gradient
 from tinygrad_fm.ops.fast import winograd
+from tinygrad_fm.ops.fast.blas import one_blas_thread
 from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Array, Gradients
 
 Fill = Callable[[int, slice, Array, Take], None]  # (i, chunks[i], dy, take): writes ∂L/∂y

@@ -11,17 +11,13 @@ from __future__ import annotations
 import os
 from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import cache
-from itertools import product, repeat
+from collections.abc import Callable
+from itertools import repeat
 from queue import SimpleQueue
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
-Result = TypeVar("Result")
-Getter = Callable[[], int]
-Setter = Callable[[int], Any]
-
+from tinygrad_fm.ops.fast.blas import one_blas_thread
 
 _affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
 _threads = len(_affinity) or os.cpu_count() or 1
@@ -130,101 +126,13 @@ def _run(body: Callable[[int], Any], count: int) -> None:
         raise loop.errors.pop(0)
 
 
-# ------------------------------------------------------------------------------ BLAS's own threads
-
-
-class _Blas:
-    """How many want NumPy's BLAS to have one thread, and how many each library had before."""
-
-    def __init__(self, before: Sequence[tuple[Setter, int]] = ()) -> None:
-        self.users = 0
-        self.single = False
-        self.before = before
-        self.lock = Lock()
-
-    def settle(self) -> None:
-        """Give BLAS the threads that `users` ask for. May be interrupted, and called again."""
-        with self.lock:
-            if not self.users:
-                self.single = False  # at once: a user that comes now sees that it has to wait
-                for set_threads, count in self.before:
-                    set_threads(count)
-                self.before = ()
-            elif not self.single:
-                self.before = self.before or [(put, get()) for get, put in _libraries()]
-                for set_threads, _ in self.before:
-                    set_threads(1)
-                self.single = True
-
-
-@cache
-def _libraries() -> list[tuple[Getter, Setter]]:
-    """How to get and set the number of threads of each BLAS that NumPy uses.
-
-    Looked up at the first use, which takes a few milliseconds, and in a thread that no interrupt
-    reaches: the search calls back from C, where one would be printed and lost.
-    """
-    from threadpoolctl import ThreadpoolController
-
-    found: SimpleQueue[list[tuple[Getter, Setter]]] = SimpleQueue()
-
-    def search() -> None:
-        blas = ThreadpoolController().select(user_api="blas").lib_controllers
-        blas = [library for library in blas if "numpy" in library.filepath] or blas
-        found.put([_functions(library) for library in blas])
-
-    start_new_thread(search, ())
-    return found.get()
-
-
-def _functions(library: Any) -> tuple[Getter, Setter]:
-    """OpenBLAS's own functions: threadpoolctl's do nothing in any thread but the first to call."""
-    if getattr(library, "threading_layer", None) == "pthreads":
-        for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
-            names = [f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set")]
-            if all(hasattr(library.dynlib, name) for name in names):
-                return getattr(library.dynlib, names[0]), getattr(library.dynlib, names[1])
-    return library.get_num_threads, library.set_num_threads
-
-
-def one_blas_thread(function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-    """Call a function with NumPy's BLAS held at one thread, and leave BLAS as it was before.
-
-    Our own threads take the place of BLAS's: two levels of threads get in each other's way, and
-    what BLAS adds up in which order may depend on how many it has.
-
-    (A function rather than a context, because Ctrl-C may keep `__exit__` from beginning. Here
-    nothing can come between counting and `try`, nor between the end of `try` and counting: Python
-    looks for an interrupt where a function begins, after a call, and where a loop goes round.)
-    """
-    blas = _blas
-    blas.users += 1
-    try:
-        if not blas.single:
-            blas.settle()
-        result = function(*arguments, **options)
-    finally:
-        blas.users -= 1
-        if not blas.users:
-            try:
-                blas.settle()
-            except BaseException:
-                blas.settle()
-                raise
-    return result
-
-
-# ------------------------------------------------------------------------------ forks
-
-
-_team, _blas = _Team(), _Blas()
+_team = _Team()
 
 
 def _after_fork() -> None:
-    """Only the thread that forked is left: no helpers, and no other user of BLAS."""
-    global _team, _blas
-    _team, _blas = _Team(), _Blas(_blas.before)
-    _blas.settle()
+    """Only the thread that forked is left: no helpers."""
+    global _team
+    _team = _Team()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tinygrad_fm.ops.fast.blas import one_blas_thread
 from tinygrad_fm.ops.fast.chunks import NUMBERS
 from tinygrad_fm.ops.fast.layout import RUN, pieces_of
 from tinygrad_fm.ops.fast.parallel import parallel_for
@@ -79,5 +80,5 @@ def column_sum(rows: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
     repeat = -(-RUN // columns)
     even = len(rows) // repeat * repeat
     runs = rows[:even].reshape(-1, repeat * columns)
-    folded = (np.ones(len(runs), rows.dtype) @ runs).reshape(repeat, -1)
+    folded = one_blas_thread(np.matmul, np.ones(len(runs), rows.dtype), runs).reshape(repeat, -1)
     return folded.sum(axis=0, dtype=dtype) + rows[even:].sum(axis=0, dtype=dtype)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_fm.ops.fast import winograd
+from tinygrad_fm.ops.fast.blas import one_blas_thread
 from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.laid import Laid
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.fast.parallel import one_blas_thread
 
 
 def correlate_into(y: np.ndarray, x: np.ndarray, weight: np.ndarray, laid: Laid) -> None:
