@@ -130,8 +130,6 @@ def test_what_is_not_planned(function, why):
     assert why in messages[0]
     if function not in (values, folded, text, note):
         lines = {line for *_, line in function.__code__.co_lines()}
-        if function in (draw, legacy_draw, noise):  # found out when the call is over
-            lines = {caught[0].lineno}
         assert any(f"{__file__}:{line} " in messages[0] for line in lines)
     assert caught[0].filename == __file__
 
