@@ -1,8 +1,12 @@
-"""A user's own script passes `mypy --strict`, and runs."""
+"""A user's own script passes `mypy --strict` and pyright's strict mode, and runs."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import tinygrad_fm
 
@@ -128,3 +132,20 @@ def test_a_users_script_is_typed(tmp_path):
 def test_what_is_wrong_in_a_users_script_is_found(tmp_path):
     found = mypy(WRONG, tmp_path).splitlines()
     assert [line.split(":")[1] for line in found if "error:" in line] == ["3", "4", "5"]
+
+
+def test_pyright_agrees_with_mypy(tmp_path):
+    program = shutil.which("basedpyright") or shutil.which("pyright")
+    if program is None:
+        pytest.skip("pyright is not installed (pip install basedpyright)")
+    wanted = {"script.py": set(), "wrong.py": {3, 4, 5}}
+    for name, script in zip(wanted, (SCRIPT, WRONG), strict=True):
+        (tmp_path / name).write_text(script, encoding="utf-8")
+    strict = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT)], "include": [*wanted]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(strict), encoding="utf-8")
+    command = [program, "--outputjson", "--pythonpath", sys.executable]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    found = {name: set() for name in wanted}
+    for message in json.loads(told.stdout)["generalDiagnostics"]:
+        found[Path(message["file"]).name].add(message["range"]["start"]["line"] + 1)
+    assert found == wanted, told.stdout

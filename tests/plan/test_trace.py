@@ -1,6 +1,7 @@
 """What cannot be planned runs as ever, after one warning that says where and why."""
 
 import random
+import re
 import warnings
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import tinygrad_fm as tg
 from tinygrad_fm import Tensor, nn, no_grad
 from tinygrad_fm.autograd import detect_anomaly
+from tinygrad_fm.autograd.graph import to_dot
+from tinygrad_fm.nn import functional as F
 
 RNG = np.random.default_rng(0)
 
@@ -130,8 +133,6 @@ def test_what_is_not_planned(function, why):
     assert why in messages[0]
     if function not in (values, folded, text, note):
         lines = {line for *_, line in function.__code__.co_lines()}
-        if function in (draw, legacy_draw, noise):  # found out when the call is over
-            lines = {caught[0].lineno}
         assert any(f"{__file__}:{line} " in messages[0] for line in lines)
     assert caught[0].filename == __file__
 
@@ -200,6 +201,70 @@ def test_who_watches_sees_every_operation():
     model[0].weight.data[0, 0] = np.nan
     with pytest.raises(tg.AnomalyError, match="Linear"), detect_anomaly():
         model(tg.ones(2, 3))
+
+
+def watched_step(planned, watch):
+    """A batch through a small network, watched from the backward pass on."""
+    tg.manual_seed(0)
+    layers = [nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.Dropout(0.5)]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 3))
+    if planned:
+        tg.compile(model)
+    x = tg.randn(2, 1, 4, 4)
+    for _ in range(3):
+        tg.manual_seed(1)
+        loss = F.cross_entropy(model(x), tg.tensor([0, 2]))
+    estimates = model[1].running_mean.data.copy()
+    result = watch(loss, dict(model.named_parameters()))
+    np.testing.assert_array_equal(model[1].running_mean.data, estimates)
+    return result, [p.grad for p in model.parameters()]
+
+
+def backward_profiled(loss, names):
+    with tg.profile() as costs:
+        loss.backward()
+    return {cost.name for cost in costs.operations if cost.backward.calls} - {"Planned"}
+
+
+def boxes(loss, names):
+    """What is drawn, without the numbers of the boxes."""
+    return sorted(re.sub(r"\bn\d+\b", "n", line) for line in to_dot(loss, names).splitlines())
+
+
+@pytest.mark.parametrize("watch", [backward_profiled, boxes])
+def test_a_plan_is_watched_from_behind_as_its_operations(watch):
+    (ours, grads), (theirs, others) = (watched_step(planned, watch) for planned in (True, False))
+    assert ours == theirs
+    for a, b in zip(grads, others, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a.data, b.data, rtol=1e-5, atol=1e-6)
+
+
+def root(self, x):
+    y = self.fc(x) * 0
+    return y.sqrt()
+
+
+def test_an_anomaly_in_a_planned_backward_names_the_operation_and_its_line():
+    model = tg.compile(Free(root))
+    for _ in range(3):
+        loss = model(tg.ones(2, 3)).sum()
+    line = root.__code__.co_firstlineno + 2
+    message = rf"backward of Sqrt on 2×3 made infinity, called at {re.escape(__file__)}:{line}$"
+    with pytest.raises(tg.AnomalyError, match=message), detect_anomaly():
+        loss.backward()
+
+
+def test_a_released_plan_is_not_drawn():
+    model = tg.compile(nn.Linear(3, 1))
+    for _ in range(3):
+        y = model(tg.ones(2, 3))
+        loss = y.sum()
+        loss.backward()
+    for tensor in (y, loss):
+        with pytest.raises(ValueError, match="released by backward"):
+            to_dot(tensor)
 
 
 def test_errors_are_those_of_the_operations():

@@ -173,16 +173,22 @@ def _roots(
     return edges, grads
 
 
-def behind(edges: Iterable[Edge]) -> Iterator[Edge]:
-    """Nodes and leaves from which gradients come to these edges' own, each once, and these."""
+def behind(
+    edges: Iterable[Edge], shown: Callable[[Edge], Edge] = lambda edge: edge
+) -> Iterator[Edge]:
+    """Nodes and leaves from which gradients come to these edges' own, each once, and these.
+
+    Args:
+        shown: gives what is to stand in an edge's place.
+    """
     seen: set[Edge] = {None}
-    waiting = [*edges]
+    waiting = [*map(shown, edges)]
     while waiting:
         edge = waiting.pop()
         if edge not in seen:
             seen.add(edge)
             yield edge
-            waiting += (isinstance(edge, Function) and edge.edges) or ()
+            waiting += map(shown, (isinstance(edge, Function) and edge.edges) or ())
 
 
 def _leading_to(targets: set[Edge], roots: Sequence[Edge]) -> set[Edge]:

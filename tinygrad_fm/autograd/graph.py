@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tinygrad_fm.autograd.engine import behind
 from tinygrad_fm.autograd.tensor import Tensor
@@ -22,7 +23,7 @@ def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
     """The graph that computed `output`, in Graphviz's DOT language.
 
     Leaf tensors are drawn in blue with their shapes (and `names`), operations in white; an arrow
-    carries the shape of what flows along it.
+    carries the shape of what flows along it. A plan is drawn as the operations that it carries out.
 
     Raises:
         ValueError: if no operation was recorded, or if `backward` has released the graph.
@@ -31,13 +32,20 @@ def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
         raise ValueError("nothing to draw: this tensor was not computed by recorded operations")
     labels = {id(tensor): name for name, tensor in (names or {}).items()}
     keys: dict[int, str] = {}
+    single: dict[Any, Any] = {None: None}  # of a node that stands for several the last of these
+
+    def shown(edge: Any) -> Any:
+        if edge not in single:
+            unfolded = getattr(edge, "unfolded", None)
+            single[edge] = unfolded().grad_fn if unfolded and edge.edges else edge
+        return single[edge]
 
     def key(thing: Function | Tensor) -> str:
         return keys.setdefault(id(thing), f"n{len(keys)}")
 
     lines = [f'  out [label="output\\n{_shape(output.shape)}", fillcolor="#d5e8d4"];']
-    lines.append(f'  {key(output.grad_fn)} -> out [label="{_shape(output.shape)}"];')
-    for thing in behind([output.grad_fn]):
+    lines.append(f'  {key(shown(output.grad_fn))} -> out [label="{_shape(output.shape)}"];')
+    for thing in behind([output.grad_fn], shown):
         if not isinstance(thing, Function):
             name = labels.get(id(thing), type(thing).__name__).replace('"', '\\"')
             label = f"{name}\\n{_shape(thing.shape)}"
@@ -46,7 +54,7 @@ def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
         if thing.edges is None:
             raise ValueError("this graph was released by backward(); draw it before")
         lines.append(f'  {key(thing)} [label="{thing.name()}", fillcolor=white];')
-        for edge in thing.edges:
+        for edge in map(shown, thing.edges):
             if edge is not None:
                 shape = edge.output_shape if isinstance(edge, Function) else edge.shape
                 lines.append(f'  {key(edge)} -> {key(thing)} [label="{_shape(shape)}"];')

@@ -108,7 +108,7 @@ def is_grad_enabled() -> bool:
 class Watching(Recording):
     """Inside the block `watch(outer)` carries out operations, `outer` being who does so outside."""
 
-    def __init__(self, watch: Callable[[Runner], Runner]) -> None:
+    def __init__(self, watch: Callable[[Runner], Runner | None]) -> None:
         self.watch = watch
 
     def __enter__(self) -> Any:
@@ -131,6 +131,9 @@ def tell(what: str, *how: Any) -> None:
         listener(*how)
 
 
-def running(runner: Runner) -> Watching:
-    """Let `runner(node, method, arguments, options)` carry out every forward and backward."""
+def running(runner: Runner | None) -> Watching:
+    """Let `runner(node, method, arguments, options)` carry out every forward and backward.
+
+    None: nobody sees what runs inside the block.
+    """
     return Watching(lambda outer: runner)

@@ -17,7 +17,7 @@ from copy import deepcopy
 from functools import wraps
 from itertools import count
 from operator import attrgetter
-from typing import Any, NamedTuple, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -702,8 +702,8 @@ class Tensor:
 
     # ---------------------------------------------------------------- comparison
 
-    __eq__ = comparison(np.equal)  # type: ignore[assignment]
-    __ne__ = comparison(np.not_equal)  # type: ignore[assignment]
+    __eq__: ClassVar[Binary] = comparison(np.equal)  # type: ignore[assignment]
+    __ne__: ClassVar[Binary] = comparison(np.not_equal)  # type: ignore[assignment]
     __lt__, __le__ = comparison(np.less), comparison(np.less_equal)
     __gt__, __ge__ = comparison(np.greater), comparison(np.greater_equal)
     eq, ne, lt, le, gt, ge = __eq__, __ne__, __lt__, __le__, __gt__, __ge__

@@ -7,23 +7,103 @@ of their output. Operators: https://onnx.ai/onnx/operators/
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tinygrad_fm import ops
-from tinygrad_fm.autograd.capture import Step, capture
+from tinygrad_fm.autograd.mode import no_grad, running
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.errors import ExportError
 from tinygrad_fm.nn import Module
 from tinygrad_fm.ops.conv import PLAIN
 from tinygrad_fm.ops.pool import spans_of
 from tinygrad_fm.ops.shape import ARRAY
+from tinygrad_fm.plan.trace import Tracer, needed
 
 Sizes = tuple[int, ...]  # of a tensor; -k stands for k times the batch
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operation that was carried out: `output = operation(*inputs, **options)`."""
+
+    operation: type[ops.Function]
+    inputs: tuple[np.ndarray, ...]
+    options: Mapping[str, Any]
+    output: np.ndarray
+
+
+class Captured(NamedTuple):
+    """What a module did. An array is known by its identity.
+
+    Attributes:
+        inputs: the arrays that it was given.
+        steps: the operations that lead from an input to an output, in order. An array among a
+            step's inputs that is neither an input nor another step's output is a constant: a
+            parameter, a number, or what operations on these alone have made.
+        outputs: the arrays that it returned.
+        wiring: which operation takes what from where, by number; None is a constant.
+    """
+
+    inputs: list[np.ndarray]
+    steps: list[Step]
+    outputs: list[np.ndarray]
+    wiring: list[tuple]
+
+
+class Capture(Tracer):
+    """Takes apart the operations that should be no step, and lets nobody write into results."""
+
+    def __call__(self, node: ops.Function, method: Any, arrays: tuple, how: dict) -> Any:
+        apart = _parts(type(node))
+        if apart is not None:
+            return apart(*map(Tensor, arrays), **how).data
+        y = super().__call__(node, method, arrays, how)
+        if not any(y is x for x in arrays):
+            y.flags.writeable = False
+        return y
+
+
+def capture(function: Callable[..., Any], *inputs: Tensor) -> Captured:
+    """Call a function of tensors, which returns a tensor or several, and note its operations.
+
+    Raises:
+        RuntimeError: if the function writes into one of its inputs or results: that is no step.
+        TypeError: if it returns anything but tensors.
+    """
+    given = [Tensor(x.data.copy(order="K")) for x in inputs]
+    for x in given:
+        x.data.flags.writeable = False
+    tracer = Capture(given)
+    with no_grad(), running(tracer):
+        try:
+            result = function(*given)
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise RuntimeError(
+                "writing in place cannot be captured; compute a new tensor, as in x = x + y"
+            ) from error
+    outputs = result if isinstance(result, tuple | list) else (result,)
+    if not all(isinstance(y, Tensor) for y in outputs):
+        raise TypeError(f"a tensor or a tuple of tensors is wanted, got {type(result).__name__}")
+    ends = [tracer.source(y.data) for y in outputs]
+    live, nodes = set(tracer.inputs), []
+    for node in tracer.nodes:
+        if live.intersection(node.inputs):
+            live.add(node.output)
+            nodes.append(node)
+    nodes = needed(nodes, ends, effects=False)
+    of = tracer.arrays
+    steps = [Step(f, tuple(of[x] for x in xs), options, of[y]) for f, xs, options, y in nodes]
+    names = {v: i for i, v in enumerate([*tracer.inputs, *(node.output for node in nodes)])}
+    wiring: list[tuple] = [(node.operation, *map(names.get, node.inputs)) for node in nodes]
+    wiring.append(tuple(map(names.get, ends)))
+    return Captured([x.data for x in given], steps, [y.data for y in outputs], wiring)
 
 
 class Graph:
@@ -84,11 +164,11 @@ class Graph:
         modes = [(module, module.training) for module in model.modules()]
         try:
             model.eval()
-            first, second = (capture(model, *xs, parts=_parts) for xs in (examples, others))
+            first, second = (capture(model, *xs) for xs in (examples, others))
         finally:
             for module, mode in modes:
                 module.training = mode
-        if first.wiring() != second.wiring():
+        if first.wiring != second.wiring:
             raise ExportError(
                 "ONNX export wants a model that does the same for every batch; this one carried "
                 "out other operations for a batch of another size and with other values"

@@ -246,7 +246,7 @@ class Signature:
         assert self.fused is not None
         tensors = [*inputs, *self.sources]
         plan = self.free.pop() if self.free else self._build(self.fused, tensors)
-        y = apply(Planned, *tensors, plan=plan, pool=self.free)
+        y = apply(Planned, *tensors, plan=plan, pool=self.free, trace=self.first)
         return y if self.single else tuple(split(y, plan))
 
     @staticmethod

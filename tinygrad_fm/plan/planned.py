@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd.engine import grad as gradients_of
-from tinygrad_fm.autograd.mode import enable_grad
+from tinygrad_fm.autograd.mode import enable_grad, mode, running
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.creation import cat
 from tinygrad_fm.ops.dropout import KeepMask
@@ -17,6 +17,7 @@ from tinygrad_fm.ops.function import Array, Function, Gradients
 from tinygrad_fm.ops.readonly import ReadOnly
 from tinygrad_fm.ops.undo import Undo
 from tinygrad_fm.plan.replay import Plan
+from tinygrad_fm.plan.trace import Trace
 
 
 class Planned(Function):
@@ -28,7 +29,7 @@ class Planned(Function):
 
     lease: Undo | None = None
 
-    def forward(self, *arrays: Array, plan: Plan, pool: list[Plan]) -> Array:
+    def forward(self, *arrays: Array, plan: Plan, pool: list[Plan], trace: Trace) -> Array:
         outputs = plan.forward(arrays)
         if self.recording:
             self.plan, self.walked = plan, False
@@ -42,7 +43,8 @@ class Planned(Function):
         return outputs[0] if len(outputs) == 1 else np.concatenate([y.ravel() for y in outputs])
 
     def backward(self, grad: Array) -> Gradients:
-        if self.walked:  # the first time has used up what the plan kept
+        # The first time uses up what the plan keeps. Who watches is to see each operation.
+        if self.walked or mode.runner is not None:
             return self.again(grad)
         self.walked = True
         shapes = [self.plan.specs[v].shape for v in self.plan.trace.outputs]
@@ -57,23 +59,38 @@ class Planned(Function):
         pairs = zip(self.saved, self.needs_input_grad, strict=True)
         inputs = [Tensor(array, requires_grad=need) for array, need in pairs]
         wanted = [x for x in inputs if x.requires_grad]
-        with enable_grad():
-            y = self.twin(*inputs)
+        y = self.unfolded(*inputs)
         found = iter(gradients_of(y, wanted, Tensor(grad), materialize_grads=True))
         return tuple(next(found).data if x.requires_grad else None for x in inputs)
 
-    def twin(self, *inputs: Tensor, **options: Any) -> Tensor:
+    def unfolded(self, *inputs: Tensor) -> Tensor:
+        """What was computed, recorded anew as single operations that nobody sees run.
+
+        Args:
+            inputs: what to compute it from, if not from the node's own.
+        """
+        if not inputs:
+            assert self.edges is not None
+            pairs = zip(self.saved, self.edges, strict=True)
+            inputs = tuple(Tensor.at(array, edge) for array, edge in pairs)
+        with enable_grad(), running(None):
+            return self.twin(*inputs, **self.options)
+
+    def twin(self, *inputs: Tensor, trace: Trace, **options: Any) -> Tensor:
         """The operations one after another, with the same random bits; what moves, stays."""
-        trace, r = self.plan.trace, self.plan.r
+        r = self.plan.r
         values: dict[int, Any] = dict(zip(self.plan.given, inputs, strict=True))
         for node in trace.nodes:
             operation, arguments, how, y = node
             if operation is KeepMask:
                 values[y] = Tensor(r[y])
                 continue
-            run = operation.twin if operation.effects else operation.of
-            if run is not None:
-                values[y] = run(*(values[x] for x in arguments), **how)
+            given = [values[x] for x in arguments]
+            moved = operation.moved(given, **how)
+            given = [x.detach().clone() if any(x is m for m in moved) else x for x in given]
+            values[y] = operation.of(*given, **how)
+            if values[y].grad_fn is not None:
+                values[y].grad_fn.where = trace.lines[y]
         outputs = [values[v] for v in trace.outputs]
         return outputs[0] if len(outputs) == 1 else cat([y.reshape(-1) for y in outputs])
 

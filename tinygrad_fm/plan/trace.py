@@ -1,4 +1,4 @@
-"""A call of a function of tensors, noted as a list of operations.
+"""A call of a function of tensors, noted as a list of operations: for a plan, or to be exported.
 
 The call itself runs as ever, recorded or not. What it does besides operations on its inputs would
 be lost when the list is replayed; the tracer finds out and says why the call cannot be planned.
@@ -7,7 +7,7 @@ be lost when the list is replayed; the tracer finds out and says why the call ca
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ class Trace:
         outputs: the values that the call returned.
         shared: a value whose memory is another's -> that one.
         made: constants that the library itself made from numbers: zeros, ones, a range.
+        lines: of each operation's output, where the user's code called for it.
     """
 
     specs: list[Spec]
@@ -61,6 +62,7 @@ class Trace:
     outputs: list[int]
     shared: dict[int, int]
     made: set[int]
+    lines: dict[int, str]
 
     def differs(self, other: Trace) -> str | None:
         """How another trace of the same function differs, if it does."""
@@ -99,11 +101,12 @@ class Tracer:
     """
 
     def __init__(self, inputs: Iterable[Tensor]) -> None:
-        self.specs: list[Spec] = []
+        self.arrays: list[np.ndarray] = []  # of each value
         self.numbers: dict[int, int] = {}  # by the id of an array
-        self.arrays: list[np.ndarray] = []
+        self.kept: list[np.ndarray] = []  # arrays that are no value of their own
         self.sources: dict[int, np.ndarray] = {}  # what comes from elsewhere
         self.nodes: list[Node] = []
+        self.lines: dict[int, str] = {}
         self.shared: dict[int, int] = {}
         self.numbers_only: set[int] = set()  # ids of arrays made from numbers alone
         self.why: str | None = None
@@ -113,30 +116,33 @@ class Tracer:
         self.inputs = [self.number(t.data) for t in inputs]
 
     def __call__(self, node: Function, method: Callable[..., Any], arrays: tuple, how: dict) -> Any:
+        if method != node.forward:
+            self.stop("computes gradients")
+            return method(*arrays, **how)
+        self.check_random()
         if isinstance(node, KeepMask):
-            self.check_random()
             generator = how["generator"]
             self.drawn.setdefault(id(generator), (generator, generator.bit_generator.state))
         for array in node.moved(arrays, **how):
             self.moved.setdefault(id(array), (array, array.copy()))
         y = np.asarray(method(*arrays, **how))
-        if method == node.forward and not any(y is x for x in arrays):
+        if not any(y is x for x in arrays):
             inputs = tuple(map(self.source, arrays))
             output = self.number(y)
             for x, array in zip(inputs, arrays, strict=True):
                 if array.size and np.may_share_memory(array, y):
                     self.shared[output] = self.shared.get(x, x)
             self.nodes.append(Node(type(node), inputs, how, output))
+            self.lines[output] = user_line()
         if isinstance(node, KeepMask):
             self.random = _random_states()
         return y
 
     def number(self, array: np.ndarray) -> int:
         """The number of a new value."""
-        self.specs.append(Spec(array.shape, array.dtype, tuple(order_of(array))))
         self.arrays.append(array)
-        self.numbers[id(array)] = len(self.specs) - 1
-        return len(self.specs) - 1
+        self.numbers[id(array)] = len(self.arrays) - 1
+        return len(self.arrays) - 1
 
     def source(self, array: np.ndarray) -> int:
         """The number of a value that may come from elsewhere."""
@@ -153,11 +159,11 @@ class Tracer:
     def copied(self, array: np.ndarray, copy: np.ndarray) -> None:
         """`copy` holds the values of `array`."""
         self.numbers[id(copy)] = self.source(array)
-        self.arrays.append(copy)
+        self.kept.append(copy)
 
     def made(self, array: np.ndarray) -> None:
         """`array` was made from numbers alone."""
-        self.arrays.append(array)
+        self.kept.append(array)
         self.numbers_only.add(id(array))
 
     def stop(self, why: str) -> None:
@@ -166,8 +172,8 @@ class Tracer:
             self.why = f"{user_line()} {why}"
 
     def check_random(self) -> None:
-        """Find random numbers that were drawn by anybody but dropout."""
-        if _random_states() != self.random:
+        """Find random numbers that were drawn by anybody but dropout since the last operation."""
+        if self.why is None and _random_states() != self.random:
             self.stop("draws random numbers outside dropout")
 
     def undo(self) -> None:
@@ -177,11 +183,40 @@ class Tracer:
         for generator, state in self.drawn.values():
             generator.bit_generator.state = state
 
+    def trace(self, outputs: Iterable[Tensor], known: Iterable[Tensor] = ()) -> Trace:
+        """What was noted, without the operations that nothing comes from.
 
-def _random_states() -> tuple[Hashable, ...]:
+        Args:
+            outputs: what the call returned.
+            known: the tensors that constants may be.
+        """
+        ends = [self.source(y.data) for y in outputs]
+        nodes = needed(self.nodes, ends)
+        wanted = {*ends, *(x for node in nodes for x in node.inputs)}
+        tensors = {id(t.data): t for t in known}
+        order = {id(t): i for i, t in enumerate(tensors.values())}
+        sources = [(n, tensors.get(id(a), a)) for n, a in self.sources.items() if n in wanted]
+        constants = dict(sorted(sources, key=lambda item: order.get(id(item[1]), -1)))
+        made = {n for n, array in self.sources.items() if id(array) in self.numbers_only}
+        specs = [Spec(a.shape, a.dtype, tuple(order_of(a))) for a in self.arrays]
+        return Trace(specs, self.inputs, constants, nodes, ends, self.shared, made, self.lines)
+
+
+def needed(nodes: Sequence[Node], outputs: Iterable[int], effects: bool = True) -> list[Node]:
+    """The operations that outputs come from, and those that have effects."""
+    wanted, found = set(outputs), []
+    for node in reversed(nodes):
+        if node.output in wanted or (effects and node.operation.effects):
+            wanted.update(node.inputs)
+            found.append(node)
+    return found[::-1]
+
+
+def _random_states() -> tuple[Any, ...]:
     """Where Python's, NumPy's global and our own generator are."""
-    ours, legacy = default_generator().bit_generator, np.random.get_state(legacy=False)  # noqa: NPY002
-    return random.getstate(), str(legacy), repr(ours.state)
+    legacy: Any = np.random.get_state()  # noqa: NPY002
+    ours = default_generator().bit_generator.state
+    return random.getstate(), legacy[1].tobytes(), *legacy[2:], ours
 
 
 class Traced(NamedTuple):
@@ -218,20 +253,4 @@ def trace(call: Callable[[], Any], inputs: Iterable[Tensor], known: Iterable[Ten
         return Traced(result, None, tracer.why, tracer.undo)
     edges = behind(y.edge for y in outputs if y.requires_grad)
     leaves = (edge for edge in edges if isinstance(edge, Tensor))
-    tensors = {id(t.data): t for t in (*known, *leaves)}
-    return Traced(result, _trace_of(tracer, tensors, [y.data for y in outputs]), None, tracer.undo)
-
-
-def _trace_of(tracer: Tracer, known: dict[int, Tensor], outputs: list[np.ndarray]) -> Trace:
-    """What the tracer noted, without the operations that nothing comes from."""
-    ends = [tracer.source(y) for y in outputs]
-    wanted, nodes = set(ends), []
-    for node in reversed(tracer.nodes):
-        if node.output in wanted or node.operation.effects:
-            wanted.update(node.inputs)
-            nodes.append(node)
-    order = {id(t): i for i, t in enumerate(known.values())}
-    sources = [(n, known.get(id(a), a)) for n, a in tracer.sources.items() if n in wanted]
-    constants = dict(sorted(sources, key=lambda item: order.get(id(item[1]), -1)))
-    made = {n for n, array in tracer.sources.items() if id(array) in tracer.numbers_only}
-    return Trace(tracer.specs, tracer.inputs, constants, nodes[::-1], ends, tracer.shared, made)
+    return Traced(result, tracer.trace(outputs, (*known, *leaves)), None, tracer.undo)
