@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.autograd.mode import Recording, enable_grad, mode
+from tinygrad_fm.autograd.mode import Recording, effect, enable_grad, mode
 from tinygrad_fm.autograd.tensor import Tensor, as_array, as_tensor
 from tinygrad_fm.ops.fast.memory import is_fresh
 from tinygrad_fm.ops.function import Function
@@ -27,6 +27,7 @@ Tensors = Tensor | Sequence[Tensor]
 Gradients = Tensor | None | Sequence[Tensor | None]
 
 
+@effect
 def backward(
     tensors: Tensors,
     grad_tensors: Gradients = None,
@@ -103,6 +104,17 @@ def grad(
     return tuple(results)
 
 
+def deliver(leaves: Sequence[Tensor], grads: Sequence[np.ndarray | None]) -> None:
+    """Add gradients that were computed elsewhere to the `.grad` of leaves."""
+    for leaf, grad in zip(leaves, grads, strict=True):
+        if grad is None:
+            continue
+        owned = is_fresh(grad) and _readers(grad, grads) == 1
+        if getattr(leaf, "hooks", None) is not None:
+            grad, owned = _hooked(leaf.hooks, grad), False
+        leaf.accumulate_grad(grad, owned)
+
+
 # ------------------------------------------------------------------------------ where it begins
 
 
@@ -174,14 +186,17 @@ def _roots(
 
 
 def behind(
-    edges: Iterable[Edge], shown: Callable[[Edge], Edge] = lambda edge: edge
+    edges: Iterable[Edge],
+    shown: Callable[[Edge], Edge] = lambda edge: edge,
+    without: Iterable[Edge] = (),
 ) -> Iterator[Edge]:
     """Nodes and leaves from which gradients come to these edges' own, each once, and these.
 
     Args:
         shown: gives what is to stand in an edge's place.
+        without: edges that are left out, with what is behind them alone.
     """
-    seen: set[Edge] = {None}
+    seen: set[Edge] = {None, *without}
     waiting = [*map(shown, edges)]
     while waiting:
         edge = waiting.pop()

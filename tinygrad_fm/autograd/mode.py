@@ -131,6 +131,21 @@ def tell(what: str, *how: Any) -> None:
         listener(*how)
 
 
+def effect(function: Call) -> Call:
+    """Decorates what changes more than its result: who carries out operations may put it off."""
+
+    @wraps(function)
+    def decorated(*args: Any, **options: Any) -> Any:
+        put_off = getattr(mode.runner, "put_off", None)
+        if put_off is not None:
+            is_put_off, result = put_off(function, args, options)
+            if is_put_off:
+                return result
+        return function(*args, **options)
+
+    return cast(Call, decorated)
+
+
 def running(runner: Runner | None) -> Watching:
     """Let `runner(node, method, arguments, options)` carry out every forward and backward.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinygrad_fm.autograd.mode import tell
+from tinygrad_fm.autograd.mode import effect, tell
 from tinygrad_fm.autograd.tensor import RemovableHandle, Tensor, as_array
 
 StateDict = OrderedDict[str, np.ndarray]
@@ -272,6 +272,7 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
+    @effect
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of every parameter, or set them to zero."""
         for parameter in self.parameters():

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tinygrad_fm.autograd.mode import effect
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.ops.fast.blas import one_blas_thread
 
 __all__ = ["clip_grad_norm_"]
 
 
+@effect
 def clip_grad_norm_(
     parameters: Iterable[Tensor] | Tensor,
     max_norm: float,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd import enable_grad
+from tinygrad_fm.autograd.mode import effect
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.ops.fast.memory import whole_of
 from tinygrad_fm.ops.fast.parallel import parallel_for
@@ -86,6 +87,7 @@ class Optimizer:
         options = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}
         self.param_groups.append({**options, "params": params})
 
+    @effect
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, or set them to zero."""
         for p in self._parameters():
@@ -94,6 +96,7 @@ class Optimizer:
             elif p.grad is not None:
                 p.grad.data.fill(0.0)
 
+    @effect
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient, in place.
 

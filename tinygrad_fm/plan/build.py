@@ -40,23 +40,30 @@ class Kernel:
         raise NotImplementedError
 
 
-def build(trace: Trace, wants: set[int], kernels: Sequence[Callable[..., Kernel]]) -> Plan:
+def build(
+    trace: Trace, wants: set[int], kernels: Sequence[Callable[..., Kernel]], roots: list[int]
+) -> Plan:
     """The plan of a trace.
 
     Args:
         wants: the inputs and constants that want a gradient.
         kernels: one for each node, called with the builder and the node.
+        roots: the outputs that the caller brings gradients of.
     """
-    return Builder(trace, wants, kernels).plan()
+    return Builder(trace, wants, kernels, roots).plan()
 
 
 class Builder:
     """What is known of each value and register while the calls are added."""
 
     def __init__(
-        self, trace: Trace, wants: set[int], kernels: Sequence[Callable[..., Kernel]]
+        self,
+        trace: Trace,
+        wants: set[int],
+        kernels: Sequence[Callable[..., Kernel]],
+        roots: list[int],
     ) -> None:
-        self.trace, self.wants = trace, set(wants)
+        self.trace, self.wants, self.roots = trace, set(wants), roots
         self.specs = list(trace.specs)
         self.r: list[Any] = [None] * len(self.specs)
         self.arena = Arena()
@@ -84,7 +91,7 @@ class Builder:
     def plan(self) -> Plan:
         """Lay out both passes."""
         forward = self._forward()
-        backward = self._backward() if self.wants.intersection(self.trace.outputs) else []
+        backward = self._backward() if self.wants.intersection(self.roots) else []
         targets = [kernel.node.output for kernel in self.notes]
         return Plan(
             trace=self.trace,
@@ -94,6 +101,7 @@ class Builder:
             forward_calls=forward,
             backward_calls=backward,
             fresh=[v for v in self.written if v in self.escaping],
+            roots=self.roots,
             start=self.start,
             gradients=[self.grads.get(v) for v in self.given],
             handed_out=self.gradients,
@@ -273,7 +281,7 @@ class Builder:
 
     def _backward(self) -> list[Call]:
         self.calls = []
-        for value in self.trace.outputs:
+        for value in self.roots:
             if value in self.wants and value not in self.grads:
                 self.start[value] = register = self._register(self.specs[value])
                 self.grads[value], self.uses[register] = register, 2  # the caller reads it too

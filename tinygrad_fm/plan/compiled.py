@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tinygrad_fm.autograd.engine import deliver
 from tinygrad_fm.autograd.mode import mode
 from tinygrad_fm.autograd.tensor import Tensor, apply
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.nn.module import Module, changes
 from tinygrad_fm.ops.fast.memory import parts_of
 from tinygrad_fm.plan.build import build
+from tinygrad_fm.plan.effects import Effect, Effects
 from tinygrad_fm.plan.fuse import fuse
 from tinygrad_fm.plan.kernels import kernel_of
 from tinygrad_fm.plan.planned import Planned, split
@@ -51,9 +53,9 @@ def compile(target: Target) -> Target:
         if target._compiled is not None:
             return target
         _join(target.parameters())
-        object.__setattr__(target, "_compiled", Compiled(target.forward, [target]))
+        object.__setattr__(target, "_compiled", Compiled(target.forward, [target], whole=False))
         return target
-    return update_wrapper(Compiled(target, _modules_of(target)), target)  # type: ignore[return-value]
+    return update_wrapper(Compiled(target, _modules_of(target), whole=True), target)  # type: ignore[return-value]
 
 
 def _join(parameters: Iterable[Tensor]) -> None:
@@ -75,10 +77,17 @@ def _modules_of(function: Any) -> list[Module]:
 
 
 class Compiled:
-    """Calls of a function, by a plan for each signature."""
+    """Calls of a function, by a plan for each signature.
 
-    def __init__(self, function: Callable[..., Any], modules: Sequence[Module]) -> None:
-        self.function, self.modules = function, modules
+    Args:
+        modules: those that the function calls.
+        whole: whether it calls them from outside, hooks and all.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], modules: Sequence[Module], whole: bool
+    ) -> None:
+        self.function, self.modules, self.whole = function, modules, whole
         self.plans: OrderedDict[Hashable, Signature] = OrderedDict()
         self.seen: object = None  # of the changes of modules
         self.state: Hashable = ()
@@ -86,7 +95,7 @@ class Compiled:
 
     def __reduce__(self) -> tuple:
         """Copied and pickled without its plans, which are soon made again."""
-        return Compiled, (self.function, self.modules)
+        return Compiled, (self.function, self.modules, self.whole)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if mode.runner is not None:  # somebody wants to see each operation
@@ -119,15 +128,17 @@ class Compiled:
             self._warn(signature.why)
             return call()
         before = _state(self.modules)
-        result, found, why, undo = trace(call, tensors, known)
-        if why is None and any(_hooked(self.modules)):
+        result, found, why, effects, undo = trace(call, tensors, known)
+        if why is None and any(_hooked(self.modules, self.whole)):
             why = "a module has a forward hook"
         if why is None and _state(self.modules) != before:
             why = "it changes an attribute of a module"
-        signature.why = why or signature.note(found, result)
+        signature.why = why or signature.note(found, result, effects)
         if signature.why is not None:
+            effects.make()
             self._warn(signature.why)
             return result
+        effects.settle()
         undo()
         return signature.replay(tensors)
 
@@ -163,7 +174,8 @@ def _fact(argument: Any) -> Hashable:
         TypeError: for what may change and stay the same object.
     """
     if isinstance(argument, Tensor):
-        return argument.data.shape, argument.data.dtype.char, argument._requires_grad
+        wants = argument._requires_grad + (argument.grad_fn is not None)  # and is no leaf
+        return argument.data.shape, argument.data.dtype.char, wants
     parts = argument if isinstance(argument, tuple) else (argument,)
     if all(isinstance(part, _PLAIN) for part in parts):
         return repr(argument)  # 1, 1.0 and True are equal, and not the same
@@ -187,10 +199,10 @@ def _tensors_of(module: Module) -> Iterator[Tensor]:
         yield from (value for value in vars(part).values() if isinstance(value, Tensor))
 
 
-def _hooked(modules: Iterable[Module]) -> Iterator[bool]:
-    """Which modules below these have a hook. (A module's own is called outside of the plan.)"""
+def _hooked(modules: Iterable[Module], whole: bool) -> Iterator[bool]:
+    """Which modules have a hook. (That of a compiled module itself is called outside the plan.)"""
     for root in modules:
-        yield from (bool(m._forward_hooks) for m in root.modules() if m is not root)
+        yield from (bool(m._forward_hooks) for m in root.modules() if whole or m is not root)
 
 
 def _state(modules: Iterable[Module]) -> Hashable:
@@ -218,19 +230,23 @@ class Signature:
         self.first: Trace | None = None
         self.fused: Trace | None = None
         self.checked = False  # by a second trace that is like the first
-        self.single = True
+        self.shape: type = Tensor  # of the result: a tensor, several, or None
+        self.effects: Effects | None = None  # if there are any
         self.sources: list[Tensor] = []
         self.facts: Facts = ()
         self.free: list[Plan] = []
 
-    def note(self, trace: Trace | None, result: Any) -> str | None:
+    def note(self, trace: Trace | None, result: Any, effects: Effects) -> str | None:
         """Take a trace; how it differs from the first, if it does."""
         assert trace is not None
         if self.first is not None:
             self.checked = True
+            if not (self.effects or _NONE).like(effects):
+                return "it calls optimizers in another way the next time"
             return self.first.differs(trace)
+        self.effects = effects if effects.calls else None
         self.first, self.fused = trace, fuse(trace, mode.recording)
-        self.single = isinstance(result, Tensor)
+        self.shape = type(result)
         self.sources = [t if isinstance(t, Tensor) else Tensor(t) for t in trace.constants.values()]
         self.facts = tuple(map(_fact, self.sources))
         return None
@@ -246,14 +262,35 @@ class Signature:
         assert self.fused is not None
         tensors = [*inputs, *self.sources]
         plan = self.free.pop() if self.free else self._build(self.fused, tensors)
+        if self.effects is not None:
+            for call in self.effects.before:
+                call.run()
+            if self.effects.middle is not None:
+                return self._step(plan, tensors, self.effects.after)
         y = apply(Planned, *tensors, plan=plan, pool=self.free, trace=self.first)
-        return y if self.single else tuple(split(y, plan))
+        return y if self.shape is Tensor else tuple(split(y, plan))
 
-    @staticmethod
-    def _build(trace: Trace, tensors: Sequence[Tensor]) -> Plan:
+    def _step(self, plan: Plan, tensors: Sequence[Tensor], after: Sequence[Effect]) -> Any:
+        """A whole step: backward too, and the calls behind it."""
+        loss, *outputs = plan.forward([t.data for t in tensors])
+        deliver(tensors, plan.backward([np.ones_like(loss)]))
+        results = [Tensor(y) for y in outputs]
+        plan.clearing(self.free)()
+        for call in after:
+            call.run()
+        if issubclass(self.shape, tuple | list):
+            return tuple(results)
+        return results[0] if results else None
+
+    def _build(self, trace: Trace, tensors: Sequence[Tensor]) -> Plan:
         given = (*trace.inputs, *trace.constants)
         pairs = zip(given, tensors, strict=True)
         wants = {v for v, t in pairs if t._requires_grad and mode.recording}
         recording = bool(wants.intersection(given))
+        whole = self.effects is not None and self.effects.middle is not None
+        roots = trace.outputs[:1] if whole else trace.outputs  # of a step: the loss
         kernels = [kernel_of(trace, node, recording) for node in trace.nodes]
-        return build(trace, wants, kernels)
+        return build(trace, wants, kernels, roots)
+
+
+_NONE = Effects(lambda why: None, ())

@@ -38,7 +38,8 @@ class Plan:
         given: values that the caller brings.
         r: registers: first one for each value, then those of gradients and working memory.
         fresh: values that get new memory in each forward pass, because the caller keeps them.
-        start: of an output -> where the caller's gradient of it is put.
+        roots: outputs that the caller brings gradients of.
+        start: of a root -> where the caller's gradient of it is put.
         gradients: for each of `given` the register of its gradient, or None.
         handed_out: of these, the ones whose arrays the plan brings, with what they are.
         nbytes: of the arena, which all other arrays lie in.
@@ -54,6 +55,7 @@ class Plan:
     forward_calls: list[Call]
     backward_calls: list[Call]
     fresh: list[int]
+    roots: list[int]
     start: dict[int, int]
     gradients: list[int | None]
     handed_out: dict[int, Spec]
@@ -86,7 +88,7 @@ class Plan:
             self.arrays = new_arrays(self.handed_out.values())
         for register, array in zip(self.handed_out, self.arrays, strict=True):
             r[register] = array
-        for value, grad in zip(self.trace.outputs, grads, strict=True):
+        for value, grad in zip(self.roots, grads, strict=True):
             if value in self.start:
                 r[self.start[value]] = grad
         for call in self.backward_calls:
@@ -111,7 +113,7 @@ class Plan:
         twin = replace(self, forward_calls=calls[:middle], backward_calls=calls[middle:])
         outputs = twin.forward(arrays)
         if self.backward_calls:
-            twin.backward([np.ones_like(y) for y in outputs])
+            twin.backward([np.ones_like(y) for y in outputs[: len(self.roots)]])
         self.clearing([])()
 
     def clearing(self, pool: list[Plan]) -> Callable[[], object]:

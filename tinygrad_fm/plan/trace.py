@@ -15,11 +15,12 @@ import numpy as np
 
 from tinygrad_fm.autograd.engine import behind
 from tinygrad_fm.autograd.mode import running
-from tinygrad_fm.autograd.tensor import Tensor
+from tinygrad_fm.autograd.tensor import Tensor, next_number
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.ops.fast.memory import order_of
 from tinygrad_fm.ops.function import Function
+from tinygrad_fm.plan.effects import Effect, Effects, Later
 from tinygrad_fm.random import default_generator
 
 
@@ -100,7 +101,8 @@ class Tracer:
     identity.
     """
 
-    def __init__(self, inputs: Iterable[Tensor]) -> None:
+    def __init__(self, inputs: Iterable[Tensor], known: Sequence[Tensor] = ()) -> None:
+        self.known, self.effects = known, Effects(self.stop, known)
         self.arrays: list[np.ndarray] = []  # of each value
         self.numbers: dict[int, int] = {}  # by the id of an array
         self.kept: list[np.ndarray] = []  # arrays that are no value of their own
@@ -125,6 +127,8 @@ class Tracer:
             self.drawn.setdefault(id(generator), (generator, generator.bit_generator.state))
         for array in node.moved(arrays, **how):
             self.moved.setdefault(id(array), (array, array.copy()))
+        if self.effects.middle is not None and not all(map(self._is_known, arrays)):
+            arrays = self._behind_backward(arrays)
         y = np.asarray(method(*arrays, **how))
         if not any(y is x for x in arrays):
             inputs = tuple(map(self.source, arrays))
@@ -137,6 +141,25 @@ class Tracer:
         if isinstance(node, KeepMask):
             self.random = _random_states()
         return y
+
+    def _is_known(self, array: np.ndarray) -> bool:
+        """Whether an array was computed or given before, or is a single number."""
+        number = self.numbers.get(id(array))
+        if number is None:
+            return array.size == 1 and all(array is not t.data for t in self.known)
+        return number not in self.sources
+
+    def _behind_backward(self, arrays: tuple) -> tuple:
+        """What an operation computes with behind backward, now that the calls are made."""
+        tensors = {
+            id(t.data): t for t in (*self.known, *(leaf for leaf, _, _ in self.effects.held))
+        }
+        self.stop("computes with parameters behind backward")
+        return tuple(tensors[id(x)].data if id(x) in tensors else x for x in arrays)
+
+    def put_off(self, *call: Any) -> tuple[bool, Any]:
+        """Whether a call with effects is put off, and what it returns then: see `effects.py`."""
+        return self.effects.put_off(Effect(*call), begun=bool(self.nodes))
 
     def number(self, array: np.ndarray) -> int:
         """The number of a new value."""
@@ -170,6 +193,7 @@ class Tracer:
         """Note why the call cannot be planned, and where; the call goes on."""
         if self.why is None:
             self.why = f"{user_line()} {why}"
+        self.effects.make()
 
     def check_random(self) -> None:
         """Find random numbers that were drawn by anybody but dropout since the last operation."""
@@ -226,31 +250,55 @@ class Traced(NamedTuple):
         result: what it returned.
         trace: what it did, or None.
         why: it cannot be planned, if so.
+        effects: the calls that were put off.
         undo: puts back what the call has moved: running estimates and random generators.
     """
 
     result: Any
     trace: Trace | None
     why: str | None
+    effects: Effects
     undo: Callable[[], None]
 
 
-def trace(call: Callable[[], Any], inputs: Iterable[Tensor], known: Iterable[Tensor]) -> Traced:
+def trace(call: Callable[[], Any], inputs: Sequence[Tensor], known: Sequence[Tensor]) -> Traced:
     """Carry out a call, and note its operations.
 
     Args:
         inputs: the tensors among its arguments.
         known: the parameters and buffers that it may use.
     """
-    tracer = Tracer(inputs)
-    with running(tracer):
-        result = call()
+    tracer = Tracer(inputs, known)
+    effects, before = tracer.effects, [(t, t.data, t.data.copy()) for t in known]
+    began = next_number()
+    try:
+        with running(tracer):
+            result = call()
+    except BaseException:
+        effects.make()
+        raise
     tracer.check_random()
-    outputs = result if isinstance(result, tuple | list) else (result,)
-    if tracer.why is None and not all(isinstance(y, Tensor) for y in outputs):
-        tracer.why = f"it returns {type(result).__name__}, not tensors"
+    returned = () if result is None else result if isinstance(result, tuple | list) else (result,)
+    outputs = [y for y in (effects.loss, *returned) if y is not None]
+    if not all(isinstance(y, Tensor) and not isinstance(y, Later) for y in outputs) or not outputs:
+        tracer.stop(f"returns {type(result).__name__}, not tensors")
+    if not effects.untouched():
+        tracer.stop("sets a gradient")
+    if any(t.data is not a or _written(a, b, tracer.moved) for t, a, b in before):
+        tracer.stop("writes into a parameter or buffer")
+    ends = [y.edge for y in outputs if y.requires_grad]
+    edges = list(behind(ends, without=(t.edge for t in inputs)))
+    leaves = [edge for edge in edges if isinstance(edge, Tensor)]
+    if any(edge.number < began for edge in edges if isinstance(edge, Function)):
+        tracer.stop("computes with a tensor that is no argument, and was computed from others")
+    if effects.middle is not None and any(t.grad_fn is not None for t in inputs):
+        tracer.stop("calls backward, and an argument was computed from others")
     if tracer.why is not None:
-        return Traced(result, None, tracer.why, tracer.undo)
-    edges = behind(y.edge for y in outputs if y.requires_grad)
-    leaves = (edge for edge in edges if isinstance(edge, Tensor))
-    return Traced(result, tracer.trace(outputs, (*known, *leaves)), None, tracer.undo)
+        return Traced(effects.now(result), None, tracer.why, effects, tracer.undo)
+    found = tracer.trace(outputs, (*known, *leaves))
+    return Traced(result, found, None, effects, tracer.undo)
+
+
+def _written(array: np.ndarray, before: np.ndarray, moved: dict[int, Any]) -> bool:
+    """Whether an array holds something else than before, by no operation's doing."""
+    return id(array) not in moved and not equal_bits(array, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_fm.autograd.mode import effect
 from tinygrad_fm.optim.optimizer import Optimizer
 
 
@@ -51,6 +52,7 @@ class LRScheduler:
         self._set_lr(self.base_lrs)
         self._set_lr(self.get_lr())
 
+    @effect
     def step(self) -> None:
         """Go to the next epoch and set its rates."""
         self._step_count += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, SupportsFloat
 
+from tinygrad_fm.autograd.mode import effect
 from tinygrad_fm.optim.lr_scheduler.base import (
     LRScheduler,
     check_length,
@@ -60,6 +61,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
         self._last_lr = self._current_lr()
 
+    @effect
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]
         """Tell the metric of the epoch that is done; reduces the rates if it is time."""
         self.last_epoch += 1

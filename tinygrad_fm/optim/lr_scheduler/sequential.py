@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any
 
+from tinygrad_fm.autograd.mode import effect
 from tinygrad_fm.optim.lr_scheduler.base import LRScheduler
 from tinygrad_fm.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from tinygrad_fm.optim.optimizer import Optimizer
@@ -49,6 +50,7 @@ class SequentialLR(LRScheduler):
         first.start()
         self._last_lr = first.get_last_lr()
 
+    @effect
     def step(self) -> None:
         """Go to the next epoch, and let the schedule whose turn it is set the rates."""
         self.last_epoch += 1
