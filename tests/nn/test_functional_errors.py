@@ -281,7 +281,7 @@ ARGUMENTS: dict[str, tuple[Call, str]] = {
     "F.dropout": (lambda: F.dropout(zeros(2), p=-0.1), "probability between 0 and 1, got -0.1"),
     "gelu": (lambda: nn.GELU("fast")(zeros(2)), "'none' or 'tanh', got 'fast'"),
     "pad mode": (lambda: F.pad(zeros(3), (1, 1), "reflect"), "'constant' only, got 'reflect'"),
-    "one_hot high": (lambda: F.one_hot(labels(0, 3), 3), "integers from 0 to 2, got Tensor"),
+    "one_hot high": (lambda: F.one_hot(labels(0, 3), 3), "integers from 0 to 2, got int64 0 to 3"),
     "one_hot low": (lambda: F.one_hot(labels(0, -1), 3), "integers from 0 to 2"),
     "one_hot floats": (lambda: F.one_hot(zeros(2), 3), "integers from 0 to 2"),
     "smooth_l1": (lambda: nn.SmoothL1Loss(beta=-1)(zeros(2), zeros(2)), "beta of at least 0"),

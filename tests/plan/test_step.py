@@ -150,6 +150,7 @@ PLANNED = [
     never_zeroed,
     clipped_with_a_schedule,
     two_optimizers,
+    measured_behind_backward,
 ]
 
 
@@ -314,7 +315,6 @@ def makes_its_optimizer(model, loss_fn, optimizer):
 
 
 NOT_PLANNED = [
-    measured_behind_backward,
     reads_the_loss,
     reads_a_gradient,
     multiplies_a_gradient,

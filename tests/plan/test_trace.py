@@ -101,7 +101,7 @@ def text(self, x):
         (note, "changes an attribute of a module"),
         (values, "an array that changes from call to call"),
         (folded, "an array that NumPy makes anew in each call"),
-        (text, "it returns list, not tensors"),
+        (text, "returns list, not tensors"),
     ],
 )
 def test_what_is_not_planned(function, why):

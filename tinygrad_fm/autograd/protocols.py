@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm import ops
-from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, pair
+from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, discrete, pair
 from tinygrad_fm.creation import cat, einsum, ones_like, stack, where, zeros_like
 
 
@@ -132,6 +132,8 @@ def array_ufunc(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> A
         known = SPECIAL.get(ufunc.__name__)
     if known is not None:
         return known(*inputs)
+    if ufunc in FLAT and all(isinstance(x, Tensor) for x in inputs):
+        return discrete(ufunc, *inputs)
     if ufunc in FLAT:
         return Tensor(ufunc(*(x.data if isinstance(x, Tensor) else x for x in inputs)))
     raise TypeError(

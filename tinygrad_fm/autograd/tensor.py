@@ -116,6 +116,15 @@ def apply(operation: type[Function], *inputs: Tensor, **options: Any) -> Tensor:
     return result
 
 
+def discrete(function: Callable[..., Any], *inputs: Tensor, **how: Any) -> Tensor:
+    """function(*arrays, **how), to which no gradient flows: see `ops.Discrete`."""
+    node, arrays = ops.Discrete(), tuple(t.data for t in inputs)
+    how["function"] = function
+    if mode.runner is None:
+        return Tensor(node.forward(*arrays, **how))
+    return Tensor(mode.runner(node, node.forward, arrays, how))
+
+
 def view_of(x: Tensor, operation: type[Function], **options: Any) -> Tensor:
     """`apply` for an operation whose result shares x's memory (if it does): see `inplace.py`."""
     y = apply(operation, x, **options)
@@ -323,11 +332,12 @@ def comparison(ufunc: np.ufunc) -> Binary:
 
     def method(self: Tensor, other: Any) -> Any:
         if isinstance(other, Tensor):  # of one dtype; NumPy fits a number or a list
-            a, b = pair(self.detach(), other.detach())
-            return Tensor(ufunc(a.data, b.data))
-        if not isinstance(other, np.ndarray | np.generic | Scalar | list | tuple):
+            return discrete(ufunc, *pair(self.detach(), other.detach()))
+        if isinstance(other, np.generic | Scalar):
+            return discrete(ufunc, self, numbers=(unwrapped(other),))
+        if not isinstance(other, np.ndarray | list | tuple):
             return NotImplemented  # x == None is False, x < None raises
-        return Tensor(ufunc(self.data, unwrapped(other)))
+        return discrete(ufunc, self, Tensor(np.asarray(other)))
 
     return method
 
@@ -605,7 +615,7 @@ class Tensor:
         if dtype == self.dtype:
             return self
         if dtype.kind not in "fc":
-            return Tensor(self.data.astype(dtype))
+            return discrete(np.ndarray.astype, self, dtype=dtype)
         return apply(ops.Cast, self, dtype=dtype)
 
     def float(self) -> Tensor:
@@ -714,17 +724,17 @@ class Tensor:
     __xor__ = __rxor__ = comparison(np.bitwise_xor)
 
     def __invert__(self) -> Tensor:
-        return Tensor(~self.data)
+        return discrete(np.invert, self)
 
     @numpy_names
     def all(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Whether all elements are true (not 0)."""
-        return Tensor(self.data.all(axis=self._axes(dim), keepdims=keepdim))
+        return discrete(np.all, self, axis=self._axes(dim), keepdims=keepdim)
 
     @numpy_names
     def any(self, dim: Dim = None, keepdim: Flag = False) -> Tensor:
         """Whether any element is true (not 0)."""
-        return Tensor(self.data.any(axis=self._axes(dim), keepdims=keepdim))
+        return discrete(np.any, self, axis=self._axes(dim), keepdims=keepdim)
 
     # ---------------------------------------------------------------- elementwise functions
 
@@ -849,12 +859,12 @@ class Tensor:
     @numpy_names
     def argmax(self, dim: int | None = None, keepdim: Flag = False) -> Tensor:
         """The index of the (first) largest element."""
-        return Tensor(np.asarray(np.argmax(self.data, axis=dim, keepdims=keepdim)))
+        return discrete(np.argmax, self, axis=dim, keepdims=keepdim)
 
     @numpy_names
     def argmin(self, dim: int | None = None, keepdim: Flag = False) -> Tensor:
         """The index of the (first) smallest element."""
-        return Tensor(np.asarray(np.argmin(self.data, axis=dim, keepdims=keepdim)))
+        return discrete(np.argmin, self, axis=dim, keepdims=keepdim)
 
     def cumsum(self, dim: int) -> Tensor:
         """y[i] = x[0] + … + x[i] along an axis."""

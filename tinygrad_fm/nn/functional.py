@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.autograd.mode import is_grad_enabled
-from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, pair
+from tinygrad_fm.autograd.tensor import Tensor, apply, as_tensor, discrete, pair
 from tinygrad_fm.ops.conv import PLAIN, Geometry
 from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.ops.pool import Window
@@ -377,10 +377,8 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     Raises:
         ValueError: if they are not integers from 0 to num_classes - 1.
     """
-    classes = int(input.data.max()) + 1 if num_classes == -1 else num_classes
-    if input.dtype.kind not in "iu" or np.any((input.data < 0) | (input.data >= classes)):
-        raise ValueError(f"one_hot expects integers from 0 to {classes - 1}, got {input!r}")
-    return Tensor(np.eye(classes, dtype=np.int64)[input.data])
+    classes = int(input.max().item()) + 1 if num_classes == -1 else num_classes
+    return discrete(ops.one_hot, input, classes=classes)
 
 
 # -------------------------------------------------------------------------------- losses

@@ -6,6 +6,7 @@ case in `checking/cases`.
 """
 
 from tinygrad_fm.ops.conv import Conv2d, Conv2dWeight, ConvTranspose2d
+from tinygrad_fm.ops.discrete import Discrete, one_hot
 from tinygrad_fm.ops.dropout import Dropout
 from tinygrad_fm.ops.einsum import Einsum
 from tinygrad_fm.ops.elementwise import (
@@ -53,7 +54,7 @@ from tinygrad_fm.ops.shape import Cat, Expand, Index, Overwrite, Pad, Permute, R
 from tinygrad_fm.ops.softmax import LogSoftmax, Softmax
 
 __all__ = [  # noqa: RUF022 — by family
-    "OPERATIONS", "Function", "FloorDiv",  # (which has none)
+    "OPERATIONS", "Function", "FloorDiv", "Discrete", "one_hot",  # (which have none)
     # elementwise
     "Add", "Sub", "Mul", "Div", "Remainder", "Pow", "Neg", "Exp", "Expm1", "Log", "Log1p", "Sqrt",
     "Abs", "Maximum", "Clamp", "Where", "Cast", "Clone", "Sin", "Cos", "Tanh", "Erf",
@@ -71,5 +72,5 @@ __all__ = [  # noqa: RUF022 — by family
     # losses
     "NLLLoss", "CrossEntropy", "BCELoss", "BCEWithLogits", "SmoothL1", "KLDiv",
 ]  # fmt: skip
-# Everything that has a derivative: all but the first three names.
-OPERATIONS: tuple[type[Function], ...] = tuple(globals()[name] for name in __all__[3:])
+# Everything that has a derivative: all but the first five names.
+OPERATIONS: tuple[type[Function], ...] = tuple(globals()[name] for name in __all__[5:])

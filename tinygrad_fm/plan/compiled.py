@@ -85,7 +85,7 @@ class Compiled:
     """
 
     def __init__(
-        self, function: Callable[..., Any], modules: Sequence[Module], whole: bool
+        self, function: Callable[..., Any], modules: Sequence[Module], whole: bool = True
     ) -> None:
         self.function, self.modules, self.whole = function, modules, whole
         self.plans: OrderedDict[Hashable, Signature] = OrderedDict()

@@ -286,6 +286,8 @@ def trace(call: Callable[[], Any], inputs: Sequence[Tensor], known: Sequence[Ten
         tracer.stop("sets a gradient")
     if any(t.data is not a or _written(a, b, tracer.moved) for t, a, b in before):
         tracer.stop("writes into a parameter or buffer")
+    if tracer.why is not None:
+        return Traced(effects.now(result), None, tracer.why, effects, tracer.undo)
     ends = [y.edge for y in outputs if y.requires_grad]
     edges = list(behind(ends, without=(t.edge for t in inputs)))
     leaves = [edge for edge in edges if isinstance(edge, Tensor)]

@@ -89,6 +89,20 @@ def fit(
     return training.run(progress, on_epoch_end=on_epoch_end)
 
 
+def _gradients_of(model: Module, loss_fn: LossFunction, optimizer: Optimizer) -> Callable:
+    """A function of a batch that brings all gradients, and returns the loss and the scores."""
+
+    def gradients(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        optimizer.zero_grad()
+        scores = model(images)
+        loss = loss_fn(scores, labels)
+        loss.backward()
+        return loss, scores
+
+    gradients.__qualname__ = f"a training step of {type(model).__name__}"
+    return gradients
+
+
 class Training:
     """A training under way: `run` goes on from where it is, and `state_dict` is where it is.
 
@@ -122,8 +136,10 @@ class Training:
             )
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
         self.compile = compile
+        self._gradients = _gradients_of(model, loss_fn, optimizer)
         if compile:
             plan_calls(model)
+            self._gradients = plan_calls(self._gradients)
         self.train_loader, self.validation_loader = train_loader, validation_loader
         self.epochs = epochs
         self.scheduler, self.step_scheduler = scheduler, step_scheduler
@@ -207,13 +223,10 @@ class Training:
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         random_state = default_generator().bit_generator.state
-        self.optimizer.zero_grad()
-        scores = self.model(images)
-        loss = self.loss_fn(scores, labels)
+        loss, scores = self._gradients(images, labels)
         if not math.isfinite(loss.item()):
             default_generator().bit_generator.state = random_state  # the same dropout once more
             raise NonFiniteLossError(self._describe_failure(loss.item(), images, labels))
-        loss.backward()
         if self.clip_grad_norm is not None:
             clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
         self.optimizer.step()
