@@ -13,6 +13,8 @@ from benchmarks.against import against
 from benchmarks.chart import plot_ratios
 from benchmarks.peers.compare import MODELS as COMPARED
 from benchmarks.peers.environments import PEERS, available, default_folder, install, is_installed
+from benchmarks.processes import ROOT
+from benchmarks.publish import publish
 from benchmarks.summary import TITLES, describe, lines, tables, warning
 from tinygrad_fm import get_num_threads
 from tinygrad_fm.cli import prepare_streams
@@ -54,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     command.add_argument("--chart", type=Path, metavar="FILE", help="draw the ratios")
     command.set_defaults(action=summary)
+
+    command = commands.add_parser("publish", help="put the results of runs into README and RESULTS")
+    command.set_defaults(action=lambda _: publish(ROOT) or 0)
 
     command = commands.add_parser("peers", help="training steps beside other libraries")
     add = command.add_argument

@@ -17,7 +17,7 @@ TITLES = {
     "training_step": "Training step",
     "inference": "Inference",
     "networks": "Other networks, training step",
-    "networks_eager": "Other networks, training step, not planned",
+    "networks_eager": "Other networks, not planned",
     "operation": "Operations",
     "overhead": "Overhead per operation",
     "memory": "Peak memory of a training process",
