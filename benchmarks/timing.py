@@ -21,6 +21,9 @@ TURN = 0.25
 # of more, and would take a core away from whoever comes next. `machine.py` measures it.
 PAUSE = 0.02
 RESAMPLES = 2000
+# So small that thousands of steps on one batch change next to nothing. Otherwise the batch would
+# soon be learnt by heart, and gradients would fade into denormal numbers, which are slow.
+LEARNING_RATE = 1e-7
 COMPILED = "torch_compile"  # a contender that is shown beside, and never the one to beat
 
 

@@ -38,7 +38,15 @@ def install(peer: str, folder: Path) -> None:
     """
     wanted = REQUIREMENTS / f"{peer}.txt"
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder / peer], check=True)
-    pip = [python_of(peer, folder), "-m", "pip", "install", "--quiet", "-r", wanted]
+    pip: list[str | Path] = [
+        python_of(peer, folder),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-r",
+        wanted,
+    ]
     subprocess.run(pip, check=True)
     (folder / peer / STAMP).write_text(wanted.read_text())
 

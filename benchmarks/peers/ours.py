@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import tinygrad_fm
 from benchmarks.peers.serve import Job, Step, serve
-from tinygrad_fm import Tensor
+from benchmarks.steps import our_step
 from tinygrad_fm.recipes import RECIPES
 
 
 def build(job: Job, lr: float) -> Step:
-    recipe = RECIPES[job.model]
-    model = tinygrad_fm.compile(recipe.build())
+    model = tinygrad_fm.compile(RECIPES[job.model].build())
     model.load_state_dict(dict(zip(model.state_dict(), job.weights, strict=True)))
-    optimizer = recipe.optimizer(model.parameters(), lr)
-    x, targets = Tensor(job.images), Tensor(job.labels)
-
-    def step() -> Any:
-        optimizer.zero_grad()
-        loss = recipe.loss(model(x), targets)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return step
+    return our_step(job.model, model, job.images, job.labels, lr)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# So small that a step changes next to nothing; `benchmarks/sides.py` says why.
-LEARNING_RATE = 1e-7
+from benchmarks.timing import LEARNING_RATE
 
 
 class Job(NamedTuple):
