@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import PAUSE, TURN, WARM_UP, paired_ratio
+from benchmarks.processes import ROOT, Side, turns
+from benchmarks.timing import TURN, paired_ratio
 
-ROOT = Path(__file__).parents[1]
 
-
-class Side:
+def side_of(tree: Path) -> Side:
     """A process that takes turns with the package of one tree."""
-
-    def __init__(self, tree: Path) -> None:
-        script = Path(__file__).with_name("turns.py")
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), str(tree)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def turn(self, job: tuple[Any, ...], calls: int) -> float:
-        """Seconds per call.
-
-        Raises:
-            RuntimeError: if the process has ended (its own message went to standard error).
-        """
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with suppress(BrokenPipeError):
-            print(json.dumps([*job, calls]), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the measuring process ended at {job}")
-        return float(answer)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+    return Side(sys.executable, Path(__file__).with_name("turns.py"), tree)
 
 
 @contextmanager
@@ -75,35 +45,16 @@ def against(
     commit: str, models: tuple[str, ...], sizes: tuple[int, ...], repeats: int, quick: bool = False
 ) -> Iterator[dict[str, Any]]:
     """One row a job: milliseconds per call of both, and the ratio new ÷ old with its interval."""
-    with tree_of(commit) as old_tree:
-        sides = Side(ROOT), Side(old_tree)
-        try:
-            for job in jobs(models, sizes):
-                new, old = _turns(sides, job, repeats, 0.001 if quick else TURN)
-                ratio = paired_ratio(new, old)
-                kind, name, size = job
-                yield {
-                    "job": f"{kind} {name}" + (f", batch {size}" if kind != "chain" else ""),
-                    "new ms": float(np.median(new)) * 1e3,
-                    "old ms": float(np.median(old)) * 1e3,
-                    "new ÷ old": ratio.median,
-                    "95 %": f"{ratio.low:.2f}-{ratio.high:.2f}",
-                    "of fastest": float(new.min() / old.min()),
-                }
-        finally:
-            for side in sides:
-                side.close()
-
-
-def _turns(
-    sides: tuple[Side, Side], job: tuple[Any, ...], repeats: int, turn: float
-) -> list[np.ndarray]:
-    for side in sides:
-        side.turn(job, WARM_UP)
-    calls = max(1, round(turn / min(side.turn(job, 1) for side in sides)))
-    times: list[list[float]] = [[], []]
-    for _ in range(repeats):
-        for side, seconds in zip(sides, times, strict=True):
-            time.sleep(PAUSE)
-            seconds.append(side.turn(job, calls))
-    return [np.array(seconds) for seconds in times]
+    with tree_of(commit) as old_tree, side_of(ROOT) as here, side_of(old_tree) as there:
+        for job in jobs(models, sizes):
+            new, old = turns((here, there), job, repeats, 0.001 if quick else TURN)
+            ratio = paired_ratio(new, old)
+            kind, name, size = job
+            yield {
+                "job": f"{kind} {name}" + (f", batch {size}" if kind != "chain" else ""),
+                "new ms": float(np.median(new)) * 1e3,
+                "old ms": float(np.median(old)) * 1e3,
+                "new ÷ old": ratio.median,
+                "95 %": f"{ratio.low:.2f}-{ratio.high:.2f}",
+                "of fastest": float(new.min() / old.min()),
+            }

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks import epoch, inference, machine, memory, networks, operations, overhead, training
+from benchmarks.peers import compare
 from benchmarks.settings import Job, Row, Settings
 
 SECTIONS: dict[str, Callable[[Settings], Iterator[Job]]] = {
@@ -20,6 +21,7 @@ SECTIONS: dict[str, Callable[[Settings], Iterator[Job]]] = {
     "overhead": overhead.jobs,
     "memory": memory.jobs,
     "epoch": epoch.jobs,
+    "peers": compare.jobs,
 }
 
 

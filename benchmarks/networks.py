@@ -12,8 +12,8 @@ import torch
 import tinygrad_fm
 from benchmarks.architectures import ARCHITECTURES, IMAGES_OUT
 from benchmarks.settings import Job, Row, Settings
-from benchmarks.sides import CHANNELS_LAST, LEARNING_RATE, Array, Call, batch, in_layout, threads
-from benchmarks.timing import compared
+from benchmarks.sides import CHANNELS_LAST, Array, Call, batch, in_layout, threads
+from benchmarks.timing import LEARNING_RATE, compared
 from tinygrad_fm import Tensor, nn
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ class Settings:
     repeats: int
     quick: bool = False
     torch_compile: bool = False
+    peers: Mapping[str, Sequence[str]] = field(default_factory=dict)  # name and command of each
 
     @property
     def inference_batch_sizes(self) -> tuple[int, ...]:

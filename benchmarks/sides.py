@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 import tinygrad_fm
 from benchmarks.settings import Job, Row, Settings
-from benchmarks.timing import compared
+from benchmarks.timing import LEARNING_RATE, compared
 from tinygrad_fm import nn
 from tinygrad_fm.data import Garments
 from tinygrad_fm.recipes import RECIPES
@@ -27,9 +27,6 @@ Array = np.ndarray
 Call = Callable[[], Any]
 Contenders = Callable[[str, int], dict[str, Call]]  # of a model at a batch size
 
-# So small that thousands of steps on one batch change next to nothing. Otherwise the batch would
-# soon be learnt by heart, and gradients would fade into denormal numbers, which are slow.
-LEARNING_RATE = 1e-7
 CHANNELS_LAST = {"torch": False, "torch_channels_last": True}
 
 

@@ -17,15 +17,16 @@ TITLES = {
     "training_step": "Training step",
     "inference": "Inference",
     "networks": "Other networks, training step",
-    "networks_eager": "Other networks, training step, not planned",
+    "networks_eager": "Other networks, not planned",
     "operation": "Operations",
     "overhead": "Overhead per operation",
     "memory": "Peak memory of a training process",
     "epoch": "Epoch with augmentation",
+    "peers": "Training step, beside other libraries",
 }
 UNITS = {"overhead": "us", "memory": "mb", "epoch": "s"}  # ms otherwise
 SYMBOLS = {"ms": "ms", "us": "µs", "mb": "MB", "s": "s"}
-LABELS = ("model", "operation", "direction", "chain", "batch_size")
+LABELS = ("model", "operation", "direction", "chain")
 SPEEDS = ("gflops", "share_of_sgemm_peak", "gbytes_per_s", "share_of_copy_peak")
 BUSY = 0.1  # share of the machine that others use
 GOALS = {
@@ -41,10 +42,11 @@ class Line(NamedTuple):
     """One comparison, over all runs: medians, and the widest of the runs' intervals."""
 
     section: str
-    label: str
+    name: str
+    batch: int | None
     threads: int
     ours: float
-    torch: float  # in the better of its layouts
+    theirs: float  # PyTorch's in the better of its layouts, or the peer's
     ratio: float
     low: float
     high: float
@@ -53,13 +55,21 @@ class Line(NamedTuple):
     others: float | None  # share of the machine that others used, at most
     speed: dict[str, float]  # of an operation: GFLOP/s and so on
     compiled: float | None = None  # PyTorch by torch.compile, if it was measured
+    peer: str | None = None  # a library that is not PyTorch, with its version
+    busy: float | None = None  # seconds of processor time that the peer uses in a second
+
+    @property
+    def label(self) -> str:
+        return self.name if self.batch is None else f"{self.name}, batch {self.batch}"
 
 
 def lines(runs: Sequence[Results]) -> list[Line]:
-    """The comparisons that all of these runs hold, in the order of the first."""
+    """The comparisons that all runs which measured a section hold, in the order of the first."""
     found: list[Line] = []
     for section in TITLES:
-        by_key = [{_key(row): row for row in run.get(section, [])} for run in runs]
+        by_key = [{_key(row): row for row in run[section]} for run in runs if run.get(section)]
+        if not by_key:
+            continue
         keys = [key for key in by_key[0] if all(key in rows for rows in by_key)]
         found += [_line(section, [rows[key] for rows in by_key]) for key in keys]
     return found
@@ -116,7 +126,7 @@ def describe(machine: Mapping[str, Any]) -> str:
 
 
 def _key(row: Row) -> tuple:
-    return (*(row.get(name) for name in LABELS), row["threads"])
+    return tuple(row.get(name) for name in (*LABELS, "batch_size", "peer", "threads"))
 
 
 def _line(section: str, rows: Sequence[Row]) -> Line:
@@ -129,10 +139,12 @@ def _line(section: str, rows: Sequence[Row]) -> Line:
     shares = [row["others_share"] for row in rows if row["others_share"] is not None]
     return Line(
         section=section,
-        label=_label(section, rows[0]),
+        name=", ".join(str(rows[0][name]) for name in LABELS if name in rows[0]),
+        # Operations all have the same.
+        batch=rows[0].get("batch_size") if section != "operation" else None,
         threads=rows[0]["threads"],
         ours=median(f"ours_{unit}"),
-        torch=float(np.median([_best_torch(row, unit) for row in rows])),
+        theirs=float(np.median([_theirs(row, unit) for row in rows])),
         ratio=median("ratio"),
         low=min(row["ratio_low"] for row in rows),
         high=max(row["ratio_high"] for row in rows),
@@ -141,14 +153,18 @@ def _line(section: str, rows: Sequence[Row]) -> Line:
         others=max(shares, default=None),
         speed={name: median(name) for name in SPEEDS if name in rows[0]},
         compiled=median(f"{COMPILED}_{unit}") if rows[0].get(f"{COMPILED}_{unit}") else None,
+        peer=_peer(rows[0]),
+        busy=median("cores_busy") if "cores_busy" in rows[0] else None,
     )
 
 
 def _goal_row(line: Line) -> dict[str, Any]:
     return {
         SYMBOLS[UNITS.get(line.section, "ms")]: line.label,
+        **({"library": line.peer} if line.peer else {}),
         "ours": _short(line.ours),
-        "PyTorch": _short(line.torch),
+        "theirs" if line.peer else "PyTorch": _short(line.theirs),
+        **({"cores": f"{line.busy:.1f}"} if line.busy is not None else {}),
         **({"torch.compile": _short(line.compiled)} if line.compiled else {}),
         "ratio (95 %)": f"{line.ratio:.2f} ({line.low:.2f}–{line.high:.2f})",
         "of fastest": f"{line.fastest:.2f}",
@@ -160,7 +176,7 @@ def _speed_row(line: Line) -> dict[str, Any]:
     return {
         "ms": line.label,
         "ours": _short(line.ours),
-        "PyTorch": _short(line.torch),
+        "PyTorch": _short(line.theirs),
         "ratio": f"{line.ratio:.2f}",
         "GFLOP/s": f"{line.speed['gflops']:.1f}",
         "of sgemm": f"{line.speed['share_of_sgemm_peak']:.0%}",
@@ -169,21 +185,19 @@ def _speed_row(line: Line) -> dict[str, Any]:
     }
 
 
-def _best_torch(row: Row, unit: str) -> float:
-    layouts = (row.get(f"{name}_{unit}") for name in ("torch", "torch_channels_last"))
-    return min(time for time in layouts if time is not None)
+def _theirs(row: Row, unit: str) -> float:
+    times = (row.get(f"{name}_{unit}") for name in ("torch", "torch_channels_last", "peer"))
+    return min(time for time in times if time is not None)
+
+
+def _peer(row: Row) -> str | None:
+    peer = row.get("peer")
+    return peer and f"{peer} {row['versions'].get(peer, '')}".rstrip()
 
 
 def _goal(section: str, row: Row) -> float:
     usual = USUAL_GOALS.get(section, 1.0)
     return GOALS.get(section, {}).get(row.get("model", ""), usual)
-
-
-def _label(section: str, row: Row) -> str:
-    parts = [str(row[name]) for name in LABELS[:-1] if name in row]
-    if section != "operation":  # where all have the same
-        parts += [f"batch {row['batch_size']}"] if "batch_size" in row else []
-    return ", ".join(parts)
 
 
 def _threads(count: int) -> str:

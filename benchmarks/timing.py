@@ -21,6 +21,9 @@ TURN = 0.25
 # of more, and would take a core away from whoever comes next. `machine.py` measures it.
 PAUSE = 0.02
 RESAMPLES = 2000
+# So small that thousands of steps on one batch change next to nothing. Otherwise the batch would
+# soon be learnt by heart, and gradients would fade into denormal numbers, which are slow.
+LEARNING_RATE = 1e-7
 COMPILED = "torch_compile"  # a contender that is shown beside, and never the one to beat
 
 
@@ -94,14 +97,18 @@ def compared(
     medians = {name: float(np.median(t)) for name, t in times.items()}
     theirs = [name for name in times if name not in ("ours", COMPILED)]
     best = min(theirs, key=medians.__getitem__)
-    ratio = paired_ratio(times["ours"], times[best])
     columns: dict[str, Any] = {
         f"{name}_{unit}": round(medians[name] * scale, 5) if name in times else None
         for name in ("ours", "torch", "torch_channels_last", COMPILED)
     }
-    fastest = times["ours"].min() / min(times[name].min() for name in theirs)
+    return {**columns, **ratios(times["ours"], times[best], *(times[name] for name in theirs))}
+
+
+def ratios(ours: np.ndarray, best: np.ndarray, *theirs: np.ndarray) -> dict[str, float]:
+    """Columns of a result: our times beside the best contender's, and the fastest of all turns."""
+    ratio = paired_ratio(ours, best)
+    fastest = ours.min() / min(times.min() for times in (best, *theirs))
     return {
-        **columns,
         "ratio": round(ratio.median, 4),
         "ratio_low": round(ratio.low, 4),
         "ratio_high": round(ratio.high, 4),

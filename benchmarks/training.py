@@ -10,7 +10,6 @@ import torch
 
 from benchmarks.settings import Job, Settings
 from benchmarks.sides import (
-    LEARNING_RATE,
     Array,
     Call,
     batch,
@@ -21,9 +20,9 @@ from benchmarks.sides import (
     torch_model,
     torch_optimizer,
 )
+from benchmarks.steps import our_step
 from benchmarks.timing import COMPILED
-from tinygrad_fm import Tensor, nn
-from tinygrad_fm.recipes import RECIPES
+from tinygrad_fm import nn
 from tinygrad_fm.reference.models import twin_loss
 
 
@@ -43,20 +42,6 @@ def contenders(compiled: bool, name: str, size: int) -> dict[str, Call]:
     if compiled:
         theirs[COMPILED] = torch_step(name, model, images, labels, False, compiled=True)
     return {"ours": our_step(name, model, images, labels), **theirs}
-
-
-def our_step(name: str, model: nn.Module, images: Array, labels: Array) -> Call:
-    recipe = RECIPES[name]
-    optimizer = recipe.optimizer(model.parameters(), LEARNING_RATE)
-    x, targets = Tensor(images), Tensor(labels)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss = recipe.loss(model(x), targets)
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def torch_step(

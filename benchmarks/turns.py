@@ -23,7 +23,7 @@ from tinygrad_fm import Tensor
 from tinygrad_fm.data import Garments
 from tinygrad_fm.recipes import RECIPES
 
-LEARNING_RATE = 1e-7  # see sides.py
+LEARNING_RATE = 1e-7  # see timing.py
 LENGTH = 1000  # of a chain
 
 

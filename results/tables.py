@@ -24,7 +24,7 @@ from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.report import format_table
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- results: built by results/tables.py -->", "<!-- end of results -->"
+MARKS = "<!-- results: built by results/tables.py -->", "<!-- end of results -->"
 # What a command does not say, and what a change of the recipe may have changed between two seeds.
 MUST_AGREE = ("dataset", "parameters", "batch_size", "lr", "validation_fraction")
 # What the first runs had in common, before their files said so.
@@ -166,11 +166,12 @@ def markdown(rows: Iterable[dict[str, Any]]) -> str:
     return format_table(list(rows), markdown=True)
 
 
-def insert(path: Path, text: str) -> None:
+def insert(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Replace what stands between the two marks, each of which must be there once."""
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    write_atomically(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
+    begin, end = marks
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    write_atomically(path, f"{before}{begin}\n{text}\n{end}{after}".encode())
 
 
 if __name__ == "__main__":

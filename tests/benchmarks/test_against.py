@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.against import ROOT, Side, against, tree_of
+from benchmarks.against import ROOT, against, side_of, tree_of
 
 
 def in_git() -> bool:
@@ -33,12 +33,8 @@ def test_each_side_has_the_package_of_its_own_tree(tmp_path):
     with tree_of("HEAD") as tree:
         with (tree / "tinygrad_fm/__init__.py").open("a") as file:
             file.write("\nraise SystemExit('the old tree')\n")
-        side = Side(tree)
-        try:
-            with pytest.raises(RuntimeError, match="ended at"):
-                side.turn(("chain", "add", 1), 1)
-        finally:
-            side.close()
+        with side_of(tree) as side, pytest.raises(RuntimeError, match="ended at"):
+            side.ask("chain", "add", 1, 1)
 
 
 def test_an_unknown_commit_is_an_error():

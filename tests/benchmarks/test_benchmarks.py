@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ import torch
 import tinygrad_fm
 from benchmarks import epoch, machine, memory, operations, training
 from benchmarks.__main__ import main
+from benchmarks.chart import plot_ratios
+from benchmarks.processes import ROOT
+from benchmarks.publish import MARKS, PICTURE, publish
 from benchmarks.settings import Settings
 from benchmarks.sides import layouts, our_model, threads, torch_model, torch_optimizer
 from benchmarks.summary import lines, tables, warning
@@ -205,6 +209,79 @@ def test_a_missed_goal_and_a_busy_machine_are_said():
     (line,) = lines([{"training_step": [row(0.81, 0.4)]}])
     assert "≤ 0.6 ✗" in tables([line])
     assert warning([line]).startswith("Other processes used 40% of this machine")
+
+
+def test_a_section_is_compared_over_the_runs_that_measured_it():
+    runs = [{"training_step": [row(0.5, 0.0)]}, {"inference": [row(0.7, 0.0)]}]
+    assert [line.ratio for line in lines(runs)] == [0.5, 0.7]
+
+
+def texts(*ratios: float) -> list[str]:
+    """What a chart says inside of its first panel."""
+    rows = [row(ratio, 0.0) | {"model": f"model {i}"} for i, ratio in enumerate(ratios)]
+    figure = plot_ratios(lines([{"training_step": rows}]))
+    return [text.get_text().strip() for text in figure.subfigs[0].axes[0].texts]
+
+
+def test_a_chart_tells_the_ratios_that_lie_beyond_its_scale():
+    assert texts(0.3, 1.0, 3.9) == []
+    assert sorted(texts(0.2, 1.0, 4.24)) == ["0.2", "4.2"]
+
+
+def test_a_chart_has_each_section_once_and_each_network_in_a_row_of_its_own():
+    steps = [row(0.5, 0.0) | {"batch_size": size} for size in (64, 256)]
+    other = [row(0.5, 0.0) | {"model": "cnn"}]
+    figure = plot_ratios(lines([{"training_step": steps + other, "inference": other}]))
+    panels = [panel for area in figure.subfigs for panel in area.axes if panel.get_title("left")]
+    assert [panel.get_title("left") for panel in panels] == ["Training step", "Inference"]
+    assert [len(panel.get_yticks()) for panel in panels] == [2, 1]
+    keys = [text.get_text() for text in panels[0].get_legend().get_texts()]
+    assert keys == ["batch 64", "batch 256", "goal"]
+
+
+# ------------------------------------------------------------------------------ pages
+
+
+def blank(folder: Path) -> None:
+    begin, end = MARKS
+    for page in ("README.md", "RESULTS.md"):
+        (folder / page).write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+
+
+def machine_of_a_run() -> dict:
+    blas = [{"internal_api": "openblas", "version": "0", "architecture": "Zen"}]
+    peaks = [{"threads": 2, "sgemm_gflops": 1.0, "copy_gbytes_per_s": 1.0}]
+    return {"cpu": "Abacus", "cores": 2, "versions": {"numpy": "2", "torch": "2"}, "peaks": peaks,
+            "numpy_blas": blas, "torch_cpu_capability": "AVX2", "environment": {}}  # fmt: skip
+
+
+def test_pages_say_what_the_runs_say(tmp_path):
+    blank(tmp_path)
+    for number, ratio in enumerate((0.45, 0.65, 0.5)):
+        steps = [row(ratio, 0.0), row(2 * ratio, 0.0) | {"batch_size": 256}]
+        run = {"machine": machine_of_a_run(), "training_step": steps}
+        (tmp_path / f"planned-run-{number}.json").write_text(json.dumps(run))
+    publish(tmp_path, tmp_path)
+    readme, results = ((tmp_path / f"{page}.md").read_text() for page in ("README", "RESULTS"))
+    assert "**Training step**: 0.50–1.00 times PyTorch's, geometric mean 0.71; 1 of 2" in readme
+    assert "From 3 runs on 2 cores of an Abacus." in readme
+    assert "| mlp, batch 64 | 0.500 | 1.00 | 0.50 (0.35–0.75) |" in results
+    assert readme.startswith("before\n")
+    assert readme.endswith("\nafter\n")
+    assert (tmp_path / PICTURE).exists()
+
+
+def test_pages_without_runs_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to publish"):
+        publish(tmp_path, tmp_path)
+
+
+def test_the_committed_pages_say_what_the_committed_runs_say(tmp_path):
+    for page in ("README.md", "RESULTS.md"):
+        (tmp_path / page).write_bytes((ROOT / page).read_bytes())
+    publish(tmp_path)
+    for page in ("README.md", "RESULTS.md"):
+        assert (tmp_path / page).read_bytes() == (ROOT / page).read_bytes()
 
 
 def test_others_share_is_a_share():

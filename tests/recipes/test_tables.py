@@ -13,7 +13,7 @@ spec = importlib.util.spec_from_file_location("tables", SCRIPT)
 tables = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tables)
 
-BEGIN, END = tables.BEGIN, tables.END
+BEGIN, END = tables.MARKS
 
 
 @pytest.fixture

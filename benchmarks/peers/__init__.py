@@ -1,0 +1,1 @@
+"""Peers: other libraries that train on a CPU, each measured in an environment of its own."""
