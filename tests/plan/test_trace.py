@@ -82,6 +82,38 @@ def folded(self, x):
     return x @ Tensor(self.fc.weight.data * 2)
 
 
+class Tripled(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 3
+
+
+def own_backward(self, x):
+    return Tripled.apply(self.fc(x))
+
+
+def gradient(self, x):
+    y = self.fc(x)
+    return y * tg.autograd.grad(y.sum(), self.fc.bias, retain_graph=True)[0]
+
+
+def written_by_numpy(self, x):
+    y = self.fc(x)
+    y.data *= 2
+    return y + 0.0
+
+
+def written_unrecorded(self, x):
+    y = self.fc(x)
+    with no_grad():
+        y += 1
+    return y * 2
+
+
 def text(self, x):
     return [self.fc(x), "text"]
 
@@ -98,9 +130,13 @@ def text(self, x):
         (noise, "draws random numbers outside dropout"),
         (input_written, "writes into a tensor that it did not compute"),
         (hook, "calls register_hook"),
-        (note, "changes an attribute of a module"),
+        (note, "changes what it depends on: an attribute, a list or a variable"),
         (values, "an array that changes from call to call"),
         (folded, "an array that NumPy makes anew in each call"),
+        (own_backward, "calls Tripled, which has a backward of its own"),
+        (gradient, "computes gradients"),
+        (written_by_numpy, "its operations alone give another result: it may write into .data"),
+        (written_unrecorded, "uses what was written into inside no_grad"),
         (text, "it returns list, not tensors"),
     ],
 )
@@ -131,7 +167,7 @@ def test_what_is_not_planned(function, why):
     assert len(messages) == 1
     assert messages[0].startswith("Free.forward is not planned and runs as ever: ")
     assert why in messages[0]
-    if function not in (values, folded, text, note):
+    if function not in (values, folded, text, note, written_by_numpy):
         lines = {line for *_, line in function.__code__.co_lines()}
         assert any(f"{__file__}:{line} " in messages[0] for line in lines)
     assert caught[0].filename == __file__

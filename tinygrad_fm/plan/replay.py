@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_fm.ops.elementwise import Clone
 from tinygrad_fm.ops.fast.memory import empty_in, parts_of
 from tinygrad_fm.ops.function import Array
 from tinygrad_fm.plan.trace import Spec, Trace
@@ -66,6 +67,17 @@ class Plan:
         nodes = self.trace.nodes
         self.moved = {v for n in nodes for v in n.operation.moved(n.inputs, **n.options)}
         self.arrays = new_arrays(self.handed_out.values())
+        readers: dict[int, set[Any]] = {v: set() for v in self.given}
+        for n in nodes:
+            for v in readers.keys() & {*n.inputs}:
+                readers[v].add(n.operation)
+        self.cloned = {v for v in self.given if readers[v] == {Clone}}  # may move afterwards
+        owners = [self.trace.shared.get(v, v) for v in self.trace.outputs]
+        self.copied = {
+            i
+            for i, (v, owner) in enumerate(zip(self.trace.outputs, owners, strict=True))
+            if v != owner and (owner in self.given or owners.count(owner) > 1)
+        }
         # So little work that BLAS keeps to one thread by itself.
         computed = sum(self.size(node.output) for node in nodes)
         self.small = computed <= SMALL and max(map(self.size, self.given), default=0) <= SMALL << 4

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_fm.autograd.engine import behind
-from tinygrad_fm.autograd.mode import running
+from tinygrad_fm.autograd.mode import mode, running
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.ops.dropout import KeepMask
@@ -30,6 +30,13 @@ class Node(NamedTuple):
     inputs: tuple[int, ...]
     options: Mapping[str, Any]
     output: int
+
+
+class Detach(Function):
+    """x itself; no gradient comes back through it. The tracer's own, for `detach` and `no_grad`."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x.view()
 
 
 class Spec(NamedTuple):
@@ -107,6 +114,7 @@ class Tracer:
         self.sources: dict[int, np.ndarray] = {}  # what comes from elsewhere
         self.nodes: list[Node] = []
         self.lines: dict[int, str] = {}
+        self.needs: dict[int, tuple[bool, ...]] = {}  # of each operation: who gets a gradient
         self.shared: dict[int, int] = {}
         self.numbers_only: set[int] = set()  # ids of arrays made from numbers alone
         self.why: str | None = None
@@ -134,6 +142,7 @@ class Tracer:
                     self.shared[output] = self.shared.get(x, x)
             self.nodes.append(Node(type(node), inputs, how, output))
             self.lines[output] = user_line()
+            self.needs[output] = node.needs_input_grad
         if isinstance(node, KeepMask):
             self.random = _random_states()
         return y
@@ -183,7 +192,41 @@ class Tracer:
         for generator, state in self.drawn.values():
             generator.bit_generator.state = state
 
-    def trace(self, outputs: Iterable[Tensor], known: Iterable[Tensor] = ()) -> Trace:
+    def detached(
+        self, outputs: Sequence[Tensor], ends: Sequence[int], known: Iterable[Tensor]
+    ) -> list[int]:
+        """Put a `Detach` where a value that wants a gradient is used and gets none back."""
+        ids = {id(t.data) for t in known if t._requires_grad}
+        wants = {v for v in (*self.inputs, *self.sources) if id(self.arrays[v]) in ids}
+        nodes: list[Node] = []
+        apart: dict[int, int] = {}
+
+        def used(value: int, need: bool, line: str) -> int:
+            if need and value not in wants:
+                self.why = self.why or f"{line} uses what was written into inside no_grad"
+            if need or value not in wants:
+                return value
+            if value not in apart:
+                apart[value] = new = self.number(self.arrays[value].view())
+                self.shared[new] = self.shared.get(value, value)
+                self.lines[new] = line
+                nodes.append(Node(Detach, (value,), {}, new))
+            return apart[value]
+
+        for operation, inputs, options, y in self.nodes:
+            needs = self.needs[y] or (False,) * len(inputs)
+            if self.arrays[y].dtype.kind in "fc":
+                pairs = zip(inputs, needs, strict=True)
+                inputs = tuple(used(x, need, self.lines[y]) for x, need in pairs)
+            nodes.append(Node(operation, inputs, options, y))
+            if True in needs:
+                wants.add(y)
+        last = user_line()
+        ends = [used(v, y._requires_grad, last) for v, y in zip(ends, outputs, strict=True)]
+        self.nodes = nodes
+        return ends
+
+    def trace(self, outputs: Sequence[Tensor], known: Sequence[Tensor]) -> Trace:
         """What was noted, without the operations that nothing comes from.
 
         Args:
@@ -191,6 +234,8 @@ class Tracer:
             known: the tensors that constants may be.
         """
         ends = [self.source(y.data) for y in outputs]
+        if mode.recording:
+            ends = self.detached(outputs, ends, known)
         nodes = needed(self.nodes, ends)
         wanted = {*ends, *(x for node in nodes for x in node.inputs)}
         tensors = {id(t.data): t for t in known}
@@ -235,7 +280,7 @@ class Traced(NamedTuple):
     undo: Callable[[], None]
 
 
-def trace(call: Callable[[], Any], inputs: Iterable[Tensor], known: Iterable[Tensor]) -> Traced:
+def trace(call: Callable[[], Any], inputs: Sequence[Tensor], known: Iterable[Tensor]) -> Traced:
     """Carry out a call, and note its operations.
 
     Args:
@@ -246,11 +291,16 @@ def trace(call: Callable[[], Any], inputs: Iterable[Tensor], known: Iterable[Ten
     with running(tracer):
         result = call()
     tracer.check_random()
-    outputs = result if isinstance(result, tuple | list) else (result,)
-    if tracer.why is None and not all(isinstance(y, Tensor) for y in outputs):
+    outputs = result if type(result) in (tuple, list) else (result,)
+    if tracer.why is None and not (outputs and all(isinstance(y, Tensor) for y in outputs)):
         tracer.why = f"it returns {type(result).__name__}, not tensors"
+    if not mode.recording and any(True in needs for needs in tracer.needs.values()):
+        tracer.stop("records a graph where the caller records none")
     if tracer.why is not None:
         return Traced(result, None, tracer.why, tracer.undo)
     edges = behind(y.edge for y in outputs if y.requires_grad)
     leaves = (edge for edge in edges if isinstance(edge, Tensor))
-    return Traced(result, tracer.trace(outputs, (*known, *leaves)), None, tracer.undo)
+    found = tracer.trace(outputs, (*inputs, *known, *leaves))
+    if any(found.shared.get(v) in {*found.inputs, *found.constants} for v in found.outputs):
+        tracer.stop("returns a view of an argument or of a parameter")
+    return Traced(result, None if tracer.why else found, tracer.why, tracer.undo)
