@@ -505,6 +505,38 @@ def test_gradients_stop_where_they_are_stopped(function):
     assert [signature.why for signature in compiled.plans.values()] == [None, None]
 
 
+@pytest.mark.parametrize("how", ["once", "twice", "again recorded"])
+def test_what_leads_to_unused_outputs_gets_no_gradient(how):
+    tg.manual_seed(0)
+    trunk, left, right = nn.Linear(4, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def function(x):
+        h = trunk(x).tanh()
+        return left(h), right(h), h
+
+    compiled = tg.compile(function)
+    for i in range(CALLS):
+        results = []
+        for f in (function, compiled):
+            parameters = [*trunk.parameters(), *left.parameters(), *right.parameters()]
+            for p in parameters:
+                p.grad = None
+            x = Tensor(images(i).data.reshape(-1, 4), requires_grad=True)
+            loss = (f(x)[i % 2] ** 2).sum()
+            if how == "again recorded":
+                (dx,) = grad(loss, x, create_graph=True)
+                (dx * dx).sum().backward()
+            else:
+                loss.backward(retain_graph=how == "twice")
+            if how == "twice":
+                loss.backward()
+            results.append([p.grad for p in parameters])
+        for ours, theirs in zip(*results[::-1], strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                same([ours.data], [theirs.data], 1e-4)
+
+
 def test_freezing_between_the_first_two_calls():
     eager, planned = pair()
     for i in range(12):

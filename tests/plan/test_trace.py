@@ -114,6 +114,13 @@ def written_unrecorded(self, x):
     return y * 2
 
 
+OUTSIDE = tg.ones(3, requires_grad=True) * 2
+
+
+def computed_outside(self, x):
+    return self.fc(x) * OUTSIDE
+
+
 def text(self, x):
     return [self.fc(x), "text"]
 
@@ -137,6 +144,7 @@ def text(self, x):
         (gradient, "computes gradients"),
         (written_by_numpy, "its operations alone give another result: it may write into .data"),
         (written_unrecorded, "uses what was written into inside no_grad"),
+        (computed_outside, "uses what was computed outside"),
         (text, "it returns list, not tensors"),
     ],
 )

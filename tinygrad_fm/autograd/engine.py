@@ -368,7 +368,7 @@ def _twin_derivative(node: Function, inputs: list[Tensor], grad_output: Any) -> 
         if isinstance(grad_output, dict):  # of several outputs, by number
             y, grad_output = [y[i] for i in grad_output], [*grad_output.values()]
         wanted = [x for x, need in zip(views, needs, strict=True) if need]
-        found = iter(grad(y, wanted, grad_output, create_graph=True, materialize_grads=True))
+        found = iter(grad(y, wanted, grad_output, create_graph=True, allow_unused=True))
     return tuple(next(found) if need else None for need in needs)
 
 

@@ -62,7 +62,12 @@ class Planned(Function):
             totals[v] if v in totals else np.zeros(spec.shape, spec.dtype)
             for v, spec in zip(outputs, specs, strict=True)
         ]
-        return tuple(one_blas_thread(self.plan.backward, grads))
+        results = one_blas_thread(self.plan.backward, grads)
+        if len(totals) < len(self.plan.start):  # what leads to unused outputs only gets nothing
+            reached = set().union(*(self.plan.reached(v) for v in totals))
+            pairs = zip(self.plan.given, results, strict=True)
+            results = [dx if v in reached else None for v, dx in pairs]
+        return tuple(results)
 
     def again(self, parts: Parts) -> Gradients:
         """The gradients by the operations themselves, from what went in."""
@@ -71,8 +76,9 @@ class Planned(Function):
         wanted = [x for x in inputs if x.requires_grad]
         y, grads = self.unfolded(*inputs), [Tensor(part) for part in parts.values()]
         outputs = [y[i] for i in parts]
-        found = iter(gradients_of(outputs, wanted, grads, materialize_grads=True))
-        return tuple(next(found).data if x.requires_grad else None for x in inputs)
+        found = iter(gradients_of(outputs, wanted, grads, allow_unused=True))
+        results = [next(found) if x.requires_grad else None for x in inputs]
+        return tuple(None if dx is None else dx.data for dx in results)
 
     def unfolded(self, *inputs: Tensor) -> list[Tensor]:
         """What was computed, recorded anew as single operations that nobody sees run.

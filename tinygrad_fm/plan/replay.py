@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_fm.ops.elementwise import Clone
 from tinygrad_fm.ops.fast.memory import empty_in, parts_of
 from tinygrad_fm.ops.function import Array
-from tinygrad_fm.plan.trace import Spec, Trace
+from tinygrad_fm.plan.trace import Detach, Spec, Trace
 
 Registers = list[Any]
 Call = Callable[[Registers], Any]
@@ -86,6 +86,14 @@ class Plan:
     def size(self, value: int) -> int:
         """How many numbers a value has."""
         return math.prod(self.specs[value].shape)
+
+    def reached(self, output: int) -> set[int]:
+        """The values to which a gradient of an output comes."""
+        found = {output}
+        for node in reversed(self.trace.nodes):
+            if node.output in found and node.operation is not Detach:
+                found.update(node.inputs)
+        return found
 
     def forward(self, arrays: Sequence[Array]) -> list[Array]:
         """Carry out the forward pass on the arrays of `given`; the outputs."""

@@ -203,7 +203,8 @@ class Tracer:
 
         def used(value: int, need: bool, line: str) -> int:
             if need and value not in wants:
-                self.why = self.why or f"{line} uses what was written into inside no_grad"
+                how = "computed outside" if value in self.sources else "written into inside no_grad"
+                self.why = self.why or f"{line} uses what was {how}"
             if need or value not in wants:
                 return value
             if value not in apart:
