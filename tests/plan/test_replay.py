@@ -292,6 +292,53 @@ def test_threads_have_plans_of_their_own():
     assert wrong == []
 
 
+def test_threads_that_begin_together_train_as_one_does():
+    eager, planned = pair()
+    for model in (eager, planned):
+        model.eval()  # without dropout
+    wanted = []
+    for i in range(4):
+        x = images(i, 2 + i % 2).requires_grad_()
+        wanted.append(grad((eager(x) ** 2).sum(), x)[0].data)
+    wrong, start = [], threading.Barrier(4)
+
+    def work(i):
+        start.wait()
+        for _ in range(10):
+            x = images(i, 2 + i % 2).requires_grad_()
+            (dx,) = grad((planned(x) ** 2).sum(), x)
+            if not np.allclose(dx.data, wanted[i], rtol=1e-4, atol=1e-5):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_error_in_a_replay_is_the_operations_and_leaves_no_trace():
+    fc = nn.Linear(3, 3)
+
+    def function(x, i):
+        return fc(x)[i].tanh()
+
+    compiled, x = tg.compile(function), images(1).reshape(-1, 4)[:4, :3]
+    for i in range(6):
+        if i > 2:
+            for f in (function, compiled):
+                with pytest.raises(IndexError, match="index 9 is out of bounds"):
+                    f(x, tg.tensor([0, 9]))
+        results = []
+        for f in (function, compiled):
+            fc.zero_grad()
+            y = f(x, tg.tensor([i % 4, 0]))
+            y.sum().backward()
+            results.append([y.data, fc.weight.grad.data])
+        same(*results)
+
+
 @pytest.mark.parametrize("name", ["sigmoid-mlp", "mlp", "mlp-deep", "cnn", "cnn-bn", "cnn-5conv"])
 def test_recipes(name):
     recipe = RECIPES[name]
