@@ -193,7 +193,7 @@ def _alike(ours: Any, theirs: Any) -> bool:
         finite = np.isfinite(a.data) & np.isfinite(b.data)
         x, y = (np.asarray(t.data[finite], complex) for t in (a, b))
         rough = 0.1 if a.dtype == np.float16 else 1e-3
-        if np.abs(x - y).max(initial=0) > rough * np.abs(y).max(initial=0):
+        if np.abs(x - y).max(initial=0) > rough * np.abs(y).max(initial=0) + 1e-6:
             return False
     return True
 

@@ -40,10 +40,12 @@ class Planned(Function):
             self.plan, self.walked = plan, False
             self.lease, give_back = Undo(), plan.clearing(pool)
             self.lease.__del__ = give_back
-            pairs = [*zip(plan.given, arrays, strict=True)]
-            self.saved = tuple(a.copy() if v in plan.cloned else a for v, a in pairs)
-            free = plan.moved | plan.cloned
-            self._lock = ReadOnly(tuple(a for v, a in pairs if v not in free))
+            self.saved = arrays
+            if plan.cloned:
+                pairs = zip(plan.given, arrays, strict=True)
+                self.saved = tuple(a.copy() if v in plan.cloned else a for v, a in pairs)
+            pairs = zip(plan.given, self.saved, strict=True)
+            self._lock = ReadOnly(tuple(a for v, a in pairs if v not in plan.moved))
         else:
             plan.clearing(pool)()
         return found[0]
@@ -129,8 +131,8 @@ def replay(plan: Plan, pool: list[Plan], trace: Trace, tensors: Sequence[Tensor]
     """
     found: list[Array] = []
     node = apply(Planned, *tensors, plan=plan, pool=pool, trace=trace, found=found).grad_fn
-    results: dict[int, Tensor] = dict(zip(plan.given, tensors, strict=True))
-    if node is not None:
+    results = {v: tensors[i] for v, i in plan.passed.items()}
+    if node is not None and plan.cloned:
         node.ids = [*map(id, node.saved), id(found[0])]
     for i, v in enumerate(plan.trace.outputs):
         if v not in results:

@@ -72,6 +72,8 @@ class Plan:
             for v in readers.keys() & {*n.inputs}:
                 readers[v].add(n.operation)
         self.cloned = {v for v in self.given if readers[v] == {Clone}}  # may move afterwards
+        outputs = set(self.trace.outputs)
+        self.passed = {v: i for i, v in enumerate(self.given) if v in outputs}
         owners = [self.trace.shared.get(v, v) for v in self.trace.outputs]
         self.copied = {
             i
