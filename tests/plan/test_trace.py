@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import tinygrad_fm as tg
-from tinygrad_fm import Tensor, nn, no_grad
+from tinygrad_fm import Tensor, nn, no_grad, ops
 from tinygrad_fm.autograd import detect_anomaly
 from tinygrad_fm.autograd.graph import to_dot
+from tinygrad_fm.errors import GradcheckError
 from tinygrad_fm.nn import functional as F
 
 RNG = np.random.default_rng(0)
@@ -298,6 +299,46 @@ def test_an_anomaly_in_a_planned_backward_names_the_operation_and_its_line():
     message = rf"backward of Sqrt on 2×3 made infinity, called at {re.escape(__file__)}:{line}$"
     with pytest.raises(tg.AnomalyError, match=message), detect_anomaly():
         loss.backward()
+
+
+class Wrong(ops.Function):
+    def forward(self, x):
+        self.save_for_backward(x)
+        return x * x
+
+    def backward(self, grad):
+        return grad * self.saved[0] * 3
+
+
+def test_gradcheck_finds_a_wrong_derivative_through_a_plan():
+    x = Tensor(RNG.standard_normal((3, 3)), requires_grad=True)
+    good, bad = tg.compile(lambda x: (x @ x).tanh()), tg.compile(lambda x: Wrong.of(x @ x))
+    for _ in range(3):
+        good(x)
+        bad(x)
+    assert tg.gradcheck(good, (x,))
+    assert tg.gradgradcheck(good, (x,))
+    with pytest.raises(GradcheckError, match="gradcheck FAILED"):
+        tg.gradcheck(bad, (x,))
+
+
+def test_a_compiled_model_is_exported_as_it_is():
+    pytest.importorskip("onnx")
+    from tinygrad_fm.export import onnx
+
+    files = []
+    for compiled in (False, True):
+        tg.manual_seed(0)
+        layers = [nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)]
+        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 2))
+        if compiled:
+            tg.compile(model)
+        x = tg.randn(2, 1, 4, 4)
+        model.eval()
+        for _ in range(3):
+            model(x)
+        files.append(onnx(model, x))
+    assert files[0] == files[1]
 
 
 def test_a_released_plan_is_not_drawn():
