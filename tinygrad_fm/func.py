@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
+from tinygrad_fm.autograd.mode import Watching
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.autograd.transform import Argnums, Call, Func
 from tinygrad_fm.creation import ones_like
@@ -138,7 +139,7 @@ def functional_call(
     given = dict(pairs)
     if len(given) < len(pairs):
         raise ValueError("several dicts were given with a name in common, which is ambiguous")
-    with _swapped(module, given, strict):
+    with _swapped(module, given, strict), Watching(lambda outer: outer):  # a plan has its own
         return module(*(args if isinstance(args, tuple) else (args,)), **(kwargs or {}))
 
 

@@ -246,7 +246,9 @@ def test_the_model_is_as_it_was():
     [
         pytest.param(lambda x: x % 2, "does not know the operation Remainder", id="operation"),
         pytest.param(lambda x: Cubed.of(x), "Cubed.*give your own operation a twin", id="own"),
-        pytest.param(lambda x: tg.where(x > 0, x, 0), "Where.*comparison", id="comparison"),
+        pytest.param(
+            lambda x: tg.where(x > 0, x, 0), "does not know the operation greater", id="comparison"
+        ),
         pytest.param(lambda x: x * float(x.sum()), "Mul.*Python number", id="number"),
         pytest.param(lambda x: x + Tensor(x.data * 2), "Add.*data", id="data"),
         pytest.param(
@@ -258,7 +260,9 @@ def test_the_model_is_as_it_was():
         pytest.param(
             lambda x: x - x.exp() if len(x) < 5 else x.exp() - x, "the same for", id="order"
         ),
-        pytest.param(lambda x: x.detach().argmax(1), "recorded operations", id="argmax"),
+        pytest.param(
+            lambda x: x.detach().argmax(1), "does not know the operation argmax", id="argmax"
+        ),
         pytest.param(lambda x: x[:, np.arange(5) > 2], "no mask", id="mask"),
         pytest.param(
             lambda x: nn.BatchNorm1d(5, track_running_stats=False)(x), "estimates", id="bn"

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -291,6 +292,53 @@ def test_threads_have_plans_of_their_own():
     assert wrong == []
 
 
+def test_threads_that_begin_together_train_as_one_does():
+    eager, planned = pair()
+    for model in (eager, planned):
+        model.eval()  # without dropout
+    wanted = []
+    for i in range(4):
+        x = images(i, 2 + i % 2).requires_grad_()
+        wanted.append(grad((eager(x) ** 2).sum(), x)[0].data)
+    wrong, start = [], threading.Barrier(4)
+
+    def work(i):
+        start.wait()
+        for _ in range(10):
+            x = images(i, 2 + i % 2).requires_grad_()
+            (dx,) = grad((planned(x) ** 2).sum(), x)
+            if not np.allclose(dx.data, wanted[i], rtol=1e-4, atol=1e-5):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_error_in_a_replay_is_the_operations_and_leaves_no_trace():
+    fc = nn.Linear(3, 3)
+
+    def function(x, i):
+        return fc(x)[i].tanh()
+
+    compiled, x = tg.compile(function), images(1).reshape(-1, 4)[:4, :3]
+    for i in range(6):
+        if i > 2:
+            for f in (function, compiled):
+                with pytest.raises(IndexError, match="index 9 is out of bounds"):
+                    f(x, tg.tensor([0, 9]))
+        results = []
+        for f in (function, compiled):
+            fc.zero_grad()
+            y = f(x, tg.tensor([i % 4, 0]))
+            y.sum().backward()
+            results.append([y.data, fc.weight.grad.data])
+        same(*results)
+
+
 @pytest.mark.parametrize("name", ["sigmoid-mlp", "mlp", "mlp-deep", "cnn", "cnn-bn", "cnn-5conv"])
 def test_recipes(name):
     recipe = RECIPES[name]
@@ -394,7 +442,8 @@ def test_what_comes_in_can_go_out():
     weight = tg.randn(3, 3, requires_grad=True)
 
     def function(x):
-        return x, x.T, weight, weight[0], (x @ weight).relu().T.reshape(-1)
+        y = (x @ weight).relu()
+        return x, weight, y, y, y[0], y.T.reshape(-1), y.detach()
 
     compiled = tg.compile(function)
     for seed in range(CALLS):
@@ -407,6 +456,179 @@ def test_what_comes_in_can_go_out():
             arrays = [x.grad.data, weight.grad.data, *(out.data for out in outputs)]
             results.append([array.copy() for array in arrays])
         same(*results)
+        assert outputs[0] is x
+        assert outputs[1] is weight
+        assert outputs[2] is outputs[3]
+        assert not outputs[6].requires_grad
+    assert [signature.why for signature in compiled.plans.values()] == [None]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [lambda x, w: x.T, lambda x, w: x * w[0], lambda x, w: w[0]],
+    ids=["argument", "new", "global"],
+)
+def test_a_view_of_what_comes_in_stays_one(view):
+    weight = tg.ones(3, 3)
+    compiled = tg.compile(lambda x: view(x, weight))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*returns a view of an argument or of a param")
+        for _ in range(CALLS):
+            weight.data[...], x = 1, tg.ones(3, 3)
+            compiled(x)[0] = 5.0
+            wanted, y = tg.ones(3, 3), tg.ones(3, 3)
+            view(y, wanted)[0] = 5.0
+            same([x.data, weight.data], [y.data, wanted.data])
+
+
+def test_outputs_keep_their_dtypes_and_are_written_apart():
+    def function(x, n):
+        return [x * 2, x.exp(), n * 2, x.to(np.float64).sum()]
+
+    compiled = tg.compile(function)
+    for seed in range(CALLS):
+        results = []
+        for f in (function, compiled):
+            x = Tensor(np.full(3, seed, np.float32), requires_grad=True)
+            a, b, twice, total = f(x, tg.tensor([1, 2]))
+            loss = (b * b).sum()  # which saves b
+            a += 1
+            (loss + (a * a).sum() + total).backward()
+            results.append([x.grad.data, a.data, b.data, twice.data, total.data])
+        same(*results)
+        assert [y.dtype for y in results[0]] == [y.dtype for y in results[1]]
+    assert type(compiled(x, twice)) is list
+
+
+def stopped(x, fc):
+    return fc(x) * fc(x).detach() + fc(x.detach())
+
+
+def without(x, fc):
+    with no_grad():
+        a = fc(x)
+    y = fc(x) * a
+    return y.relu() + a
+
+
+def data(x, fc):
+    return fc(x) * Tensor(fc(x).data) + fc.weight.detach().sum() * fc.bias
+
+
+def nothing(x, fc):
+    with no_grad():
+        return fc(x)
+
+
+def one_of_two(x, fc):
+    y = fc(x)
+    return y * 2, y.detach() * 3
+
+
+@pytest.mark.parametrize("function", [stopped, without, data, nothing, one_of_two])
+def test_gradients_stop_where_they_are_stopped(function):
+    tg.manual_seed(0)
+    fc = nn.Linear(4, 4)
+    compiled = tg.compile(lambda x: function(x, fc))
+    for seed in range(CALLS):
+        results = []
+        for f in (lambda x: function(x, fc), compiled):
+            fc.zero_grad()
+            x = Tensor(np.random.default_rng(seed).standard_normal((2, 4)).astype(np.float32))
+            y = f(x.requires_grad_())
+            ys = y if isinstance(y, tuple) else (y,)
+            asked = [y.requires_grad for y in ys]
+            if any(asked):
+                sum(y.sum() for y in ys).backward()
+            grads = [t.grad for t in (x, *fc.parameters())]
+            results.append((asked, [y.data for y in ys], grads))
+        (ours, ys, grads), (theirs, wanted, others) = results[::-1]
+        assert ours == theirs
+        same(ys, wanted)
+        assert [g is None for g in grads] == [g is None for g in others]
+        same([g.data for g in grads if g is not None], [g.data for g in others if g is not None])
+        with no_grad():
+            compiled(x)
+    assert [signature.why for signature in compiled.plans.values()] == [None, None]
+
+
+@pytest.mark.parametrize("how", ["once", "twice", "again recorded"])
+def test_what_leads_to_unused_outputs_gets_no_gradient(how):
+    tg.manual_seed(0)
+    trunk, left, right = nn.Linear(4, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def function(x):
+        h = trunk(x).tanh()
+        return left(h), right(h), h
+
+    compiled = tg.compile(function)
+    for i in range(CALLS):
+        results = []
+        for f in (function, compiled):
+            parameters = [*trunk.parameters(), *left.parameters(), *right.parameters()]
+            for p in parameters:
+                p.grad = None
+            x = Tensor(images(i).data.reshape(-1, 4), requires_grad=True)
+            loss = (f(x)[i % 2] ** 2).sum()
+            if how == "again recorded":
+                (dx,) = grad(loss, x, create_graph=True)
+                (dx * dx).sum().backward()
+            else:
+                loss.backward(retain_graph=how == "twice")
+            if how == "twice":
+                loss.backward()
+            results.append([p.grad for p in parameters])
+        for ours, theirs in zip(*results[::-1], strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                same([ours.data], [theirs.data], 1e-4)
+
+
+def test_freezing_between_the_first_two_calls():
+    eager, planned = pair()
+    for i in range(12):
+        for model in (eager, planned):
+            model.a.weight.requires_grad_(i % 3 != 1)
+            model.fc.bias.requires_grad_(i % 4 != 2)
+            model.zero_grad()
+            tg.manual_seed(i)
+            model(images(i)).sum().backward()
+        for p, q in zip(planned.parameters(), eager.parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None)
+            if p.grad is not None:
+                same([p.grad.data], [q.grad.data], 1e-4)
+
+
+def test_estimates_move_while_an_evaluation_is_held():
+    eager, planned = pair()
+    results = []
+    for model in (eager, planned):
+        found = []
+        for i in range(CALLS):
+            model.eval()
+            y = model(images(i))
+            model.train()
+            tg.manual_seed(i)
+            model(images(i + 9))  # moves them
+            model.zero_grad()
+            y.sum().backward(retain_graph=True)
+            once = model.a.weight.grad.data.copy()
+            y.sum().backward()  # by the operations, with the estimates as they were
+            found += [once, model.a.weight.grad.data - once, model.norm_a.running_mean.data.copy()]
+        results.append(found)
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * max(1, np.abs(theirs).max()))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-4)
+
+
+def test_functional_call_uses_what_it_is_given():
+    eager, planned = pair()
+    for model in (eager, planned):
+        model.eval()
+    given = {name: Tensor(array * 2) for name, array in eager.state_dict().items()}
+    for i in range(CALLS):
+        ours, theirs = (tg.func.functional_call(m, given, (images(i),)) for m in (planned, eager))
+        same([ours.data, planned(images(i)).data], [theirs.data, eager(images(i)).data])
 
 
 @pytest.mark.parametrize("size", [8, 9])

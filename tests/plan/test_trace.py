@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import tinygrad_fm as tg
-from tinygrad_fm import Tensor, nn, no_grad
+from tinygrad_fm import Tensor, nn, no_grad, ops
 from tinygrad_fm.autograd import detect_anomaly
 from tinygrad_fm.autograd.graph import to_dot
+from tinygrad_fm.errors import GradcheckError
 from tinygrad_fm.nn import functional as F
 
 RNG = np.random.default_rng(0)
@@ -82,6 +83,45 @@ def folded(self, x):
     return x @ Tensor(self.fc.weight.data * 2)
 
 
+class Tripled(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 3
+
+
+def own_backward(self, x):
+    return Tripled.apply(self.fc(x))
+
+
+def gradient(self, x):
+    y = self.fc(x)
+    return y * tg.autograd.grad(y.sum(), self.fc.bias, retain_graph=True)[0]
+
+
+def written_by_numpy(self, x):
+    y = self.fc(x)
+    y.data *= 2
+    return y + 0.0
+
+
+def written_unrecorded(self, x):
+    y = self.fc(x)
+    with no_grad():
+        y += 1
+    return y * 2
+
+
+OUTSIDE = tg.ones(3, requires_grad=True) * 2
+
+
+def computed_outside(self, x):
+    return self.fc(x) * OUTSIDE
+
+
 def text(self, x):
     return [self.fc(x), "text"]
 
@@ -98,9 +138,14 @@ def text(self, x):
         (noise, "draws random numbers outside dropout"),
         (input_written, "writes into a tensor that it did not compute"),
         (hook, "calls register_hook"),
-        (note, "changes an attribute of a module"),
+        (note, "changes what it depends on: an attribute, a list or a variable"),
         (values, "an array that changes from call to call"),
         (folded, "an array that NumPy makes anew in each call"),
+        (own_backward, "calls Tripled, which has a backward of its own"),
+        (gradient, "computes gradients"),
+        (written_by_numpy, "its operations alone give another result: it may write into .data"),
+        (written_unrecorded, "uses what was written into inside no_grad"),
+        (computed_outside, "uses what was computed outside"),
         (text, "returns list, not tensors"),
     ],
 )
@@ -131,7 +176,7 @@ def test_what_is_not_planned(function, why):
     assert len(messages) == 1
     assert messages[0].startswith("Free.forward is not planned and runs as ever: ")
     assert why in messages[0]
-    if function not in (values, folded, text, note):
+    if function not in (values, folded, text, note, written_by_numpy):
         lines = {line for *_, line in function.__code__.co_lines()}
         assert any(f"{__file__}:{line} " in messages[0] for line in lines)
     assert caught[0].filename == __file__
@@ -254,6 +299,46 @@ def test_an_anomaly_in_a_planned_backward_names_the_operation_and_its_line():
     message = rf"backward of Sqrt on 2×3 made infinity, called at {re.escape(__file__)}:{line}$"
     with pytest.raises(tg.AnomalyError, match=message), detect_anomaly():
         loss.backward()
+
+
+class Wrong(ops.Function):
+    def forward(self, x):
+        self.save_for_backward(x)
+        return x * x
+
+    def backward(self, grad):
+        return grad * self.saved[0] * 3
+
+
+def test_gradcheck_finds_a_wrong_derivative_through_a_plan():
+    x = Tensor(RNG.standard_normal((3, 3)), requires_grad=True)
+    good, bad = tg.compile(lambda x: (x @ x).tanh()), tg.compile(lambda x: Wrong.of(x @ x))
+    for _ in range(3):
+        good(x)
+        bad(x)
+    assert tg.gradcheck(good, (x,))
+    assert tg.gradgradcheck(good, (x,))
+    with pytest.raises(GradcheckError, match="gradcheck FAILED"):
+        tg.gradcheck(bad, (x,))
+
+
+def test_a_compiled_model_is_exported_as_it_is():
+    pytest.importorskip("onnx")
+    from tinygrad_fm.export import onnx
+
+    files = []
+    for compiled in (False, True):
+        tg.manual_seed(0)
+        layers = [nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)]
+        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 2))
+        if compiled:
+            tg.compile(model)
+        x = tg.randn(2, 1, 4, 4)
+        model.eval()
+        for _ in range(3):
+            model(x)
+        files.append(onnx(model, x))
+    assert files[0] == files[1]
 
 
 def test_a_released_plan_is_not_drawn():

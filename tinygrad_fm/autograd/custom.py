@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_fm.autograd.engine import is_float_array
-from tinygrad_fm.autograd.mode import mode, no_grad
+from tinygrad_fm.autograd.mode import mode, no_grad, tell
 from tinygrad_fm.autograd.tensor import Tensor, as_tensor, next_number
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.ops import function as ops
@@ -108,6 +108,8 @@ class Function:
         needs = tuple(on and isinstance(x, Tensor) and x.requires_grad for x in args)
         ctx = Context(needs)
         call = Call(cls, ctx, args) if True in needs else None
+        if call is not None:
+            tell("stop", f"calls {cls.__name__}, which has a backward of its own")
         wanted = zip(args, needs, strict=True)
         unwritten = ReadOnly(tuple(x.data for x, need in wanted if need))
         with no_grad():
@@ -189,7 +191,7 @@ class Call(_Node):
             return None
         if place >= 0:
             return self.edges[place]
-        return self if self.single else Output(self, ~place)
+        return self if self.single else Output(self, ~place, self.likes[~place][0])
 
     def keep(self, args: tuple, given: tuple, results: list) -> None:
         """Save arrays, each with its place."""
@@ -287,13 +289,16 @@ class Call(_Node):
         return tuple(results)
 
 
-class Output(_Node):
-    """One of several outputs of a call."""
+class Output(ops.Function):
+    """One of several outputs of a node, which gets its gradient as one of `Parts`."""
 
-    def __init__(self, call: Call, i: int) -> None:
-        self.function, self.index, self.number = call.function, i, next_number()
-        self.edges, self.needs_input_grad = [call], (True,)
-        self.output_shape = call.likes[i][0]
+    def __init__(self, node: ops.Function, i: int, shape: tuple[int, ...]) -> None:
+        self.index, self.number = i, next_number()
+        self.edges, self.needs_input_grad = [node], (True,)
+        self.output_shape, self.title = shape, node.name()
+
+    def name(self) -> str:
+        return self.title
 
     def backward(self, grad: Any) -> Any:
         return (Parts({self.index: grad}),)

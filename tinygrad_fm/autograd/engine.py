@@ -371,15 +371,17 @@ def _recorded_derivative(node: Function, grad: Tensor) -> Any:
         node.saved = saved
 
 
-def _twin_derivative(node: Function, inputs: list[Tensor], grad_output: Tensor) -> Any:
+def _twin_derivative(node: Function, inputs: list[Tensor], grad_output: Any) -> Any:
     """The derivative of the same thing in plain operations."""
     with enable_grad():
         # By views of the inputs: one input may have been computed from another.
         needs = node.needs_input_grad
         views = [x.view_as(x) if need else x for x, need in zip(inputs, needs, strict=True)]
         y = node.twin(*views, **node.options)
+        if isinstance(grad_output, dict):  # of several outputs, by number
+            y, grad_output = [y[i] for i in grad_output], [*grad_output.values()]
         wanted = [x for x, need in zip(views, needs, strict=True) if need]
-        found = iter(grad(y, wanted, grad_output, create_graph=True, materialize_grads=True))
+        found = iter(grad(y, wanted, grad_output, create_graph=True, allow_unused=True))
     return tuple(next(found) if need else None for need in needs)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tinygrad_fm.autograd.custom import Output
 from tinygrad_fm.autograd.engine import behind
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.files import write_atomically
@@ -33,11 +34,16 @@ def to_dot(output: Tensor, names: Mapping[str, Tensor] | None = None) -> str:
     labels = {id(tensor): name for name, tensor in (names or {}).items()}
     keys: dict[int, str] = {}
     single: dict[Any, Any] = {None: None}  # of a node that stands for several the last of these
+    several: dict[Any, list[Tensor]] = {}  # plans' outputs, from these
 
     def shown(edge: Any) -> Any:
         if edge not in single:
-            unfolded = getattr(edge, "unfolded", None)
-            single[edge] = unfolded().grad_fn if unfolded and edge.edges else edge
+            whole: Any = edge.edges and edge.edges[0] if isinstance(edge, Output) else edge
+            i = getattr(edge, "index", 0)
+            unfolded = getattr(whole, "unfolded", None)
+            if unfolded and whole.edges and whole not in several:
+                several[whole] = unfolded()
+            single[edge] = several[whole][i].grad_fn if whole in several else edge
         return single[edge]
 
     def key(thing: Function | Tensor) -> str:

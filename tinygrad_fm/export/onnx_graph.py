@@ -180,8 +180,9 @@ class Graph:
         for step, other in zip(first.steps, second.steps, strict=True):
             writer = WRITERS.get(step.operation)
             if writer is None:
+                called_for = step.options.get("function", step.operation)  # of Discrete: greater, …
                 raise ExportError(
-                    f"ONNX export does not know the operation {step.operation.__name__}; it knows "
+                    f"ONNX export does not know the operation {called_for.__name__}; it knows "
                     f"{', '.join(sorted(kind.__name__ for kind in {*WRITERS, *PARTS}))}. Write the "
                     "model with these, give your own operation a twin in terms of them, or add a "
                     "function to WRITERS in tinygrad_fm/export/onnx_graph.py"

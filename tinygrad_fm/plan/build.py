@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.plan.memory import Arena
 from tinygrad_fm.plan.replay import Call, Life, Plan
-from tinygrad_fm.plan.trace import Node, Spec, Trace
+from tinygrad_fm.plan.trace import Detach, Node, Spec, Trace
 
 _ANYTHING = Spec((), np.dtype(object), ())
 
@@ -83,7 +83,8 @@ class Builder:
         self.given = [*trace.inputs, *trace.constants]
         self.escaping = {self.shared.get(v, v) for v in trace.outputs}
         for node in trace.nodes:
-            if self.wants.intersection(node.inputs) and self.specs[node.output].dtype.kind in "fc":
+            number = self.specs[node.output].dtype.kind in "fc"
+            if number and node.operation is not Detach and self.wants.intersection(node.inputs):
                 self.wants.add(node.output)
         self.kernels = [make(self, node) for make, node in zip(kernels, trace.nodes, strict=True)]
         self.last = self._last_uses()

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_fm.autograd.engine import deliver
 from tinygrad_fm.autograd.mode import mode
-from tinygrad_fm.autograd.tensor import Tensor, apply
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.nn.module import Module, changes
 from tinygrad_fm.ops.fast.memory import parts_of
@@ -20,8 +20,9 @@ from tinygrad_fm.plan.build import build
 from tinygrad_fm.plan.effects import Effect, Effects
 from tinygrad_fm.plan.fuse import fuse
 from tinygrad_fm.plan.kernels import kernel_of
-from tinygrad_fm.plan.planned import Planned, split
+from tinygrad_fm.plan.planned import replay
 from tinygrad_fm.plan.replay import Plan
+from tinygrad_fm.plan.state import Place, modules_of, places_of, told
 from tinygrad_fm.plan.trace import Trace, trace
 
 KEPT = 16  # signatures of one function whose plans are kept
@@ -40,9 +41,9 @@ def compile(target: Target) -> Target:
     A call that does more than operations on tensors (branches on a value, reads one with `item`,
     sets an attribute) is not planned: it runs as ever, after one warning that says where and why.
     So does one inside `profile` or `detect_anomaly`, which see every operation, and one that
-    computes with arrays that NumPy makes in the forward pass. What a plan does not see are single
-    numbers that NumPy makes there from `.data`, and lists or globals that change: set attributes of
-    modules, and it looks again.
+    computes with arrays that NumPy makes in the forward pass. Attributes, lists, dicts and global
+    variables that the code names are looked at in each call. What a plan does not see are single
+    numbers that NumPy makes in the forward pass from parameters' `.data`.
 
     Raises:
         TypeError: if the target cannot be called.
@@ -55,7 +56,7 @@ def compile(target: Target) -> Target:
         _join(target.parameters())
         object.__setattr__(target, "_compiled", Compiled(target.forward, [target], whole=False))
         return target
-    return update_wrapper(Compiled(target, _modules_of(target), whole=True), target)  # type: ignore[return-value]
+    return update_wrapper(Compiled(target, modules_of(target)), target)  # type: ignore[return-value]
 
 
 def _join(parameters: Iterable[Tensor]) -> None:
@@ -64,16 +65,6 @@ def _join(parameters: Iterable[Tensor]) -> None:
     for p, part in zip(joined, parts_of([p.shape for p in joined], np.float32), strict=True):
         part[...] = p.data
         p.data = part
-
-
-def _modules_of(function: Any) -> list[Module]:
-    """The modules that a function can reach: bound, in its closure or by a global name."""
-    code = getattr(function, "__code__", None)
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    names = code.co_names if code is not None else ()
-    found = [getattr(function, "__self__", None), *cells]
-    found += [getattr(function, "__globals__", {}).get(name) for name in names]
-    return [thing for thing in found if isinstance(thing, Module)]
 
 
 class Compiled:
@@ -91,6 +82,7 @@ class Compiled:
         self.plans: OrderedDict[Hashable, Signature] = OrderedDict()
         self.seen: object = None  # of the changes of modules
         self.state: Hashable = ()
+        self.places: list[Place] = []  # where values lie that may change unnoticed
         self.warned = False
 
     def __reduce__(self) -> tuple:
@@ -101,10 +93,14 @@ class Compiled:
         if mode.runner is not None:  # somebody wants to see each operation
             return self.function(*inputs, **options)
         if self.seen is not changes[0]:
-            self.seen, self.state = changes[0], _state(self.modules)
+            self.seen = changes[0]
+            self.modules = list(dict.fromkeys([*self.modules, *modules_of(self.function)]))
+            self.state = _state(self.modules)
+            self.places = places_of(self.function, self.modules)
         given = (*inputs, *options.values())
         try:
-            key = (mode.recording, self.state, tuple(options), *map(_fact, given), _same(given))
+            facts = (*map(_fact, given), _same(given))
+            key = (mode.recording, self.state, self._values(), tuple(options), *facts)
         except TypeError as error:
             self._warn(str(error))
             return self.function(*inputs, **options)
@@ -127,12 +123,12 @@ class Compiled:
             signature.why = "an argument is one of the module's own tensors"
             self._warn(signature.why)
             return call()
-        before = _state(self.modules)
+        before = _state(self.modules), self._values()
         result, found, why, effects, undo = trace(call, tensors, known)
         if why is None and any(_hooked(self.modules, self.whole)):
             why = "a module has a forward hook"
-        if why is None and _state(self.modules) != before:
-            why = "it changes an attribute of a module"
+        if why is None and (_state(self.modules), self._values()) != before:
+            why = "it changes what it depends on: an attribute, a list or a variable"
         signature.why = why or signature.note(found, result, effects)
         if signature.why is not None:
             effects.make()
@@ -140,7 +136,17 @@ class Compiled:
             return result
         effects.settle()
         undo()
-        return signature.replay(tensors)
+        graph = effects.middle is None
+        try:
+            return signature.replay(tensors, lambda ours: _alike(ours, result, graph))
+        except _OtherResultError:
+            signature.why = "its operations alone give another result: it may write into .data"
+        self._warn(signature.why)
+        undo()
+        return call()
+
+    def _values(self) -> Hashable:
+        return tuple([told(place()) for place in self.places])
 
     def _warn(self, why: str) -> None:
         if not self.warned:
@@ -191,6 +197,28 @@ def _same(arguments: Sequence[Any]) -> Hashable:
     return None if len(set(arrays)) == len(arrays) else tuple(map(arrays.index, arrays))
 
 
+class _OtherResultError(Exception):
+    """A replay gave another result than the call that was traced."""
+
+
+def _alike(ours: Any, theirs: Any, graph: bool) -> bool:
+    """Whether two results are the same but for rounding, where both are finite."""
+    if ours is None or theirs is None:
+        return ours is theirs
+    pairs = [(ours, theirs)] if isinstance(ours, Tensor) else zip(ours, theirs, strict=True)
+    for a, b in pairs:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if graph and a.requires_grad != b.requires_grad:
+            return False
+        finite = np.isfinite(a.data) & np.isfinite(b.data)
+        x, y = (np.asarray(t.data[finite], complex) for t in (a, b))
+        rough = 0.1 if a.dtype == np.float16 else 1e-3
+        if np.abs(x - y).max(initial=0) > rough * np.abs(y).max(initial=0) + 1e-6:
+            return False
+    return True
+
+
 def _tensors_of(module: Module) -> Iterator[Tensor]:
     """A module's parameters, buffers, and tensors that are neither."""
     yield from module.parameters()
@@ -210,16 +238,11 @@ def _state(modules: Iterable[Module]) -> Hashable:
     lines: list[Hashable] = []
     for root in modules:
         for name, module in root.named_modules():
-            plain = [(key, _told(value)) for key, value in vars(module).items() if key[0] != "_"]
+            plain = [(key, told(value)) for key, value in vars(module).items() if key[0] != "_"]
             tensors = (*module._parameters.values(), *module._buffers.values())
             hooked = module is not root and bool(module._forward_hooks)
             lines.append((name, id(module), hooked, tuple(plain), *map(id, tensors)))
     return tuple(lines)
-
-
-def _told(value: Any) -> Hashable:
-    """An attribute's value; arrays by identity, because their values are looked up each time."""
-    return id(value) if isinstance(value, Tensor | np.ndarray) else repr(value)
 
 
 class Signature:
@@ -230,7 +253,7 @@ class Signature:
         self.first: Trace | None = None
         self.fused: Trace | None = None
         self.checked = False  # by a second trace that is like the first
-        self.shape: type = Tensor  # of the result: a tensor, several, or None
+        self.kind: type = Tensor  # of results
         self.effects: Effects | None = None  # if there are any
         self.sources: list[Tensor] = []
         self.facts: Facts = ()
@@ -246,41 +269,61 @@ class Signature:
             return self.first.differs(trace)
         self.effects = effects if effects.calls else None
         self.first, self.fused = trace, fuse(trace, mode.recording)
-        self.shape = type(result)
+        self.kind = type(result)
         self.sources = [t if isinstance(t, Tensor) else Tensor(t) for t in trace.constants.values()]
         self.facts = tuple(map(_fact, self.sources))
         return None
 
     def ready(self) -> bool:
         """Whether calls can be replayed; if parameters are not what they were, all begins anew."""
-        if self.checked and tuple(map(_fact, self.sources)) != self.facts:
+        if tuple(map(_fact, self.sources)) != self.facts:
             self.__init__()  # type: ignore[misc]
         return self.checked
 
-    def replay(self, inputs: Sequence[Tensor]) -> Any:
-        """The result by a plan of its own."""
+    def replay(
+        self, inputs: Sequence[Tensor], check: Callable[[Any], bool] = lambda result: True
+    ) -> Any:
+        """The result by a plan of its own.
+
+        Raises:
+            _OtherResultError: if the check of it fails. No gradient is set then.
+        """
+        assert self.first is not None
         assert self.fused is not None
         tensors = [*inputs, *self.sources]
         plan = self.free.pop() if self.free else self._build(self.fused, tensors)
-        if self.effects is not None:
-            for call in self.effects.before:
-                call.run()
-            if self.effects.middle is not None:
-                return self._step(plan, tensors, self.effects.after)
-        y = apply(Planned, *tensors, plan=plan, pool=self.free, trace=self.first)
-        return y if self.shape is Tensor else tuple(split(y, plan))
+        for call in self.effects.before if self.effects is not None else ():
+            call.run()
+        if self.effects is not None and self.effects.middle is not None:
+            return self._step(plan, tensors, self.effects.after, check)
+        result = self._result(replay(plan, self.free, self.first, tensors))
+        if not check(result):
+            raise _OtherResultError
+        return result
 
-    def _step(self, plan: Plan, tensors: Sequence[Tensor], after: Sequence[Effect]) -> Any:
+    def _step(
+        self,
+        plan: Plan,
+        tensors: Sequence[Tensor],
+        after: Sequence[Effect],
+        check: Callable[[Any], bool],
+    ) -> Any:
         """A whole step: backward too, and the calls behind it."""
         loss, *outputs = plan.forward([t.data for t in tensors])
+        result = self._result([Tensor(y) for y in outputs])
+        if not check(result):
+            raise _OtherResultError
         deliver(tensors, plan.backward([np.ones_like(loss)]))
-        results = [Tensor(y) for y in outputs]
         plan.clearing(self.free)()
         for call in after:
             call.run()
-        if issubclass(self.shape, tuple | list):
-            return tuple(results)
-        return results[0] if results else None
+        return result
+
+    def _result(self, outputs: list[Tensor]) -> Any:
+        """What the function returns: a tensor, several, or nothing."""
+        if self.kind in (tuple, list):
+            return self.kind(outputs)
+        return outputs[0] if outputs else None
 
     def _build(self, trace: Trace, tensors: Sequence[Tensor]) -> Plan:
         given = (*trace.inputs, *trace.constants)

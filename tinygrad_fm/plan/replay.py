@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_fm.ops.elementwise import Clone
 from tinygrad_fm.ops.fast.memory import empty_in, parts_of
 from tinygrad_fm.ops.function import Array
-from tinygrad_fm.plan.trace import Spec, Trace
+from tinygrad_fm.plan.trace import Detach, Spec, Trace
 
 Registers = list[Any]
 Call = Callable[[Registers], Any]
@@ -67,7 +68,28 @@ class Plan:
         nodes = self.trace.nodes
         self.moved = {v for n in nodes for v in n.operation.moved(n.inputs, **n.options)}
         self.arrays = new_arrays(self.handed_out.values())
+        readers: dict[int, set[Any]] = {v: set() for v in self.given}
+        for n in nodes:
+            for v in readers.keys() & {*n.inputs}:
+                readers[v].add(n.operation)
+        self.cloned = {v for v in self.given if readers[v] == {Clone}}  # may move afterwards
+        outputs = set(self.trace.outputs)
+        self.passed = {v: i for i, v in enumerate(self.given) if v in outputs}
+        owners = [self.trace.shared.get(v, v) for v in self.trace.outputs]
+        self.copied = {
+            i
+            for i, (v, owner) in enumerate(zip(self.trace.outputs, owners, strict=True))
+            if v != owner and (owner in self.given or owners.count(owner) > 1)
+        }
         self.empty = [i for i, array in enumerate(self.r) if array is None]  # between calls
+
+    def reached(self, output: int) -> set[int]:
+        """The values to which a gradient of an output comes."""
+        found = {output}
+        for node in reversed(self.trace.nodes):
+            if node.output in found and node.operation is not Detach:
+                found.update(node.inputs)
+        return found
 
     def forward(self, arrays: Sequence[Array]) -> list[Array]:
         """Carry out the forward pass on the arrays of `given`; the outputs."""

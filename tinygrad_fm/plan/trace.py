@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_fm.autograd.engine import behind
-from tinygrad_fm.autograd.mode import running
-from tinygrad_fm.autograd.tensor import Tensor, next_number
+from tinygrad_fm.autograd.mode import mode, running
+from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.ops.fast.memory import order_of
@@ -31,6 +31,13 @@ class Node(NamedTuple):
     inputs: tuple[int, ...]
     options: Mapping[str, Any]
     output: int
+
+
+class Detach(Function):
+    """x itself; no gradient comes back through it. The tracer's own, for `detach` and `no_grad`."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x.view()
 
 
 class Spec(NamedTuple):
@@ -103,12 +110,14 @@ class Tracer:
 
     def __init__(self, inputs: Iterable[Tensor], known: Sequence[Tensor] = ()) -> None:
         self.known, self.effects = known, Effects(self.stop, known)
+        self.before = [(t, t.data, t.data.copy()) for t in known]
         self.arrays: list[np.ndarray] = []  # of each value
         self.numbers: dict[int, int] = {}  # by the id of an array
         self.kept: list[np.ndarray] = []  # arrays that are no value of their own
         self.sources: dict[int, np.ndarray] = {}  # what comes from elsewhere
         self.nodes: list[Node] = []
         self.lines: dict[int, str] = {}
+        self.needs: dict[int, tuple[bool, ...]] = {}  # of each operation: who gets a gradient
         self.shared: dict[int, int] = {}
         self.numbers_only: set[int] = set()  # ids of arrays made from numbers alone
         self.why: str | None = None
@@ -138,6 +147,7 @@ class Tracer:
                     self.shared[output] = self.shared.get(x, x)
             self.nodes.append(Node(type(node), inputs, how, output))
             self.lines[output] = user_line()
+            self.needs[output] = node.needs_input_grad
         if isinstance(node, KeepMask):
             self.random = _random_states()
         return y
@@ -151,9 +161,8 @@ class Tracer:
 
     def _behind_backward(self, arrays: tuple) -> tuple:
         """What an operation computes with behind backward, now that the calls are made."""
-        tensors = {
-            id(t.data): t for t in (*self.known, *(leaf for leaf, _, _ in self.effects.held))
-        }
+        leaves = [leaf for leaf, _, _ in self.effects.held]
+        tensors = {id(t.data): t for t in (*self.known, *leaves)}
         self.stop("computes with parameters behind backward")
         return tuple(tensors[id(x)].data if id(x) in tensors else x for x in arrays)
 
@@ -200,6 +209,15 @@ class Tracer:
         if self.why is None and _random_states() != self.random:
             self.stop("draws random numbers outside dropout")
 
+    def check_effects(self) -> None:
+        """Find what was set or written and is no operation's doing."""
+        if not self.effects.untouched():
+            self.stop("sets a gradient")
+        for tensor, array, values in self.before:
+            moved = id(array) in self.moved or equal_bits(array, values)
+            if tensor.data is not array or not moved:
+                self.stop("writes into a parameter or buffer")
+
     def undo(self) -> None:
         """Put back what the operations have moved: running estimates and random generators."""
         for array, values in self.moved.values():
@@ -207,7 +225,42 @@ class Tracer:
         for generator, state in self.drawn.values():
             generator.bit_generator.state = state
 
-    def trace(self, outputs: Iterable[Tensor], known: Iterable[Tensor] = ()) -> Trace:
+    def detached(
+        self, outputs: Sequence[Tensor], ends: Sequence[int], known: Iterable[Tensor]
+    ) -> list[int]:
+        """Put a `Detach` where a value that wants a gradient is used and gets none back."""
+        ids = {id(t.data) for t in known if t._requires_grad}
+        wants = {v for v in (*self.inputs, *self.sources) if id(self.arrays[v]) in ids}
+        nodes: list[Node] = []
+        apart: dict[int, int] = {}
+
+        def used(value: int, need: bool, line: str) -> int:
+            if need and value not in wants:
+                how = "computed outside" if value in self.sources else "written into inside no_grad"
+                self.why = self.why or f"{line} uses what was {how}"
+            if need or value not in wants:
+                return value
+            if value not in apart:
+                apart[value] = new = self.number(self.arrays[value].view())
+                self.shared[new] = self.shared.get(value, value)
+                self.lines[new] = line
+                nodes.append(Node(Detach, (value,), {}, new))
+            return apart[value]
+
+        for operation, inputs, options, y in self.nodes:
+            needs = self.needs[y] or (False,) * len(inputs)
+            if self.arrays[y].dtype.kind in "fc":
+                pairs = zip(inputs, needs, strict=True)
+                inputs = tuple(used(x, need, self.lines[y]) for x, need in pairs)
+            nodes.append(Node(operation, inputs, options, y))
+            if True in needs:
+                wants.add(y)
+        last = user_line()
+        ends = [used(v, y._requires_grad, last) for v, y in zip(ends, outputs, strict=True)]
+        self.nodes = nodes
+        return ends
+
+    def trace(self, outputs: Sequence[Tensor], known: Sequence[Tensor]) -> Trace:
         """What was noted, without the operations that nothing comes from.
 
         Args:
@@ -215,6 +268,8 @@ class Tracer:
             known: the tensors that constants may be.
         """
         ends = [self.source(y.data) for y in outputs]
+        if mode.recording:
+            ends = self.detached(outputs, ends, known)
         nodes = needed(self.nodes, ends)
         wanted = {*ends, *(x for node in nodes for x in node.inputs)}
         tensors = {id(t.data): t for t in known}
@@ -269,8 +324,7 @@ def trace(call: Callable[[], Any], inputs: Sequence[Tensor], known: Sequence[Ten
         known: the parameters and buffers that it may use.
     """
     tracer = Tracer(inputs, known)
-    effects, before = tracer.effects, [(t, t.data, t.data.copy()) for t in known]
-    began = next_number()
+    effects, found = tracer.effects, None
     try:
         with running(tracer):
             result = call()
@@ -278,29 +332,23 @@ def trace(call: Callable[[], Any], inputs: Sequence[Tensor], known: Sequence[Ten
         effects.make()
         raise
     tracer.check_random()
-    returned = () if result is None else result if isinstance(result, tuple | list) else (result,)
-    outputs = [y for y in (effects.loss, *returned) if y is not None]
-    if not all(isinstance(y, Tensor) and not isinstance(y, Later) for y in outputs) or not outputs:
+    tracer.check_effects()
+    outputs = [] if effects.loss is None else [effects.loss]
+    if result is not None or not outputs:
+        outputs += result if type(result) in (tuple, list) else (result,)
+    if not outputs or not all(isinstance(y, Tensor) and type(y) is not Later for y in outputs):
         tracer.stop(f"returns {type(result).__name__}, not tensors")
-    if not effects.untouched():
-        tracer.stop("sets a gradient")
-    if any(t.data is not a or _written(a, b, tracer.moved) for t, a, b in before):
-        tracer.stop("writes into a parameter or buffer")
-    if tracer.why is not None:
-        return Traced(effects.now(result), None, tracer.why, effects, tracer.undo)
-    ends = [y.edge for y in outputs if y.requires_grad]
-    edges = list(behind(ends, without=(t.edge for t in inputs)))
-    leaves = [edge for edge in edges if isinstance(edge, Tensor)]
-    if any(edge.number < began for edge in edges if isinstance(edge, Function)):
-        tracer.stop("computes with a tensor that is no argument, and was computed from others")
+    if not mode.recording and any(True in needs for needs in tracer.needs.values()):
+        tracer.stop("records a graph where the caller records none")
     if effects.middle is not None and any(t.grad_fn is not None for t in inputs):
         tracer.stop("calls backward, and an argument was computed from others")
-    if tracer.why is not None:
-        return Traced(effects.now(result), None, tracer.why, effects, tracer.undo)
-    found = tracer.trace(outputs, (*known, *leaves))
-    return Traced(result, found, None, effects, tracer.undo)
-
-
-def _written(array: np.ndarray, before: np.ndarray, moved: dict[int, Any]) -> bool:
-    """Whether an array holds something else than before, by no operation's doing."""
-    return id(array) not in moved and not equal_bits(array, before)
+    if tracer.why is None:
+        edges = behind(y.edge for y in outputs if y.requires_grad)
+        leaves = (edge for edge in edges if isinstance(edge, Tensor))
+        found = tracer.trace(outputs, (*inputs, *known, *leaves))
+        if any(found.shared.get(v) in {*found.inputs, *found.constants} for v in found.outputs):
+            tracer.stop("returns a view of an argument or of a parameter")
+    if tracer.why is None:
+        return Traced(result, found, None, effects, tracer.undo)
+    effects.make()
+    return Traced(effects.now(result), None, tracer.why, effects, tracer.undo)
