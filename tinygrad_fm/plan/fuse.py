@@ -145,7 +145,8 @@ class _Graph:
         plus, relu, added = self.sum_relu(conv)
         if relu is None:
             return
-        pool = None if plus else self.only_reader(relu, ops.MaxPool2d)
+        one = self.shape(conv.output)[0] == 1  # image, which `OneImage` convolves
+        pool = None if plus or one else self.only_reader(relu, ops.MaxPool2d)
         how = {**conv.options, "relu": True, "residual": plus is not None}
         if pool is not None:
             how["window"] = pool.options["window"]

@@ -325,8 +325,7 @@ def kernel_of(
         return Generic
     if node.operation in CONVOLUTIONS and not recording and specs[0].shape[0] == 1:
         one_group = node.options.get("geometry", PLAIN).groups == 1
-        pooled = node.options.get("window") is not None
-        return OneImage if one_group and not pooled and 0 not in specs[-1].shape else Generic
+        return OneImage if one_group and 0 not in specs[-1].shape else Generic
     if node.operation in UNARY:
         return Elementwise
     if node.operation is ops.Linear and specs[0].order == tuple(range(len(specs[0].shape))):
