@@ -14,7 +14,7 @@ class Net(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
         self.strided, self.fc = nn.Conv2d(2, 2, 3, stride=2), nn.Linear(2 * 64, 3)
-        self.norm1 = nn.BatchNorm1d(3)
+        self.norm1, self.up = nn.BatchNorm1d(3), nn.ConvTranspose2d(2, 3, 2, stride=2)
         self.body = forward
 
     def forward(self, x):
@@ -47,6 +47,7 @@ CASES = {
         "Conv2d+relu+window",
     ),
     "strided, norm, relu": (lambda m, x: m.norm(m.strided(x)).relu(), "Conv2d BatchNorm+relu"),
+    "transposed": (lambda m, x: m.up(x).relu(), "ConvTranspose2d+relu"),
     "norm first": (lambda m, x: m.conv(m.norm(x).relu()), "BatchNorm+relu Conv3x3"),
     "linear": (
         lambda m, x: m.norm1(m.fc(x.flatten(1))).relu(),

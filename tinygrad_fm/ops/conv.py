@@ -89,6 +89,7 @@ class Conv2d(Function):
         return y
 
     def correlated(self, x: Array, weight: Array) -> Array:
+        """The map itself, in new memory."""
         size = self.geometry.output_size(self.size, self.kernel)
         return correlate(x, weight, self.geometry, size)
 
@@ -106,7 +107,7 @@ class Conv2d(Function):
         return self.wanted(*self.gradients(upstream), *dbias, *(grad for _ in need_added))
 
     def gradients(self, grad: Any) -> tuple[Array | None, Array | None]:
-        """∂L/∂x and ∂L/∂w from the gradient of the convolution itself."""
+        """∂L/∂x and ∂L/∂w from the gradient of what `correlated` gave."""
         x, weight, _ = self.saved
         need_x, need_weight, *_ = self.needs_input_grad
         how = {"geometry": self.geometry}
@@ -119,31 +120,30 @@ class Conv2d(Function):
         self.__dict__.pop("pool", None)
 
 
-class ConvTranspose2d(Function):
+class ConvTranspose2d(Conv2d):
     """The adjoint of `Conv2d` in x: every input pixel adds its copy of the kernel to the output.
 
     Shapes: x (N, C, H, W), w (C, O/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves each
-    factor for the other's gradient.
+    factor for the other's gradient. A plan takes the same with it as with `Conv2d`.
     """
 
-    def forward(
-        self, x: Array, weight: Array, *bias: Array, geometry: Geometry, output_size: Pair
+    def forward(  # type: ignore[override]
+        self, x: Array, weight: Array, *others: Array, output_size: Pair, **how: Any
     ) -> Array:
-        self.geometry, self.size, self.kernel = geometry, x.shape[2:], weight.shape[2:]
-        self.save_factors(x, weight)
-        channels = weight.shape[1] * geometry.groups
-        y = spread(x, weight, (len(x), channels, *output_size), geometry)
-        if bias and y.size:
-            combine(as_rows(y), (), *bias)
-        return y
+        self.output_size = output_size
+        return super().forward(x, weight, *others, **how)
 
-    def backward(self, grad: Array) -> Gradients:
-        x, weight = self.saved
-        need_x, need_weight, *need_bias = self.needs_input_grad
+    def correlated(self, x: Array, weight: Array) -> Array:
+        channels = weight.shape[1] * self.geometry.groups
+        return spread(x, weight, (len(x), channels, *self.output_size), self.geometry)
+
+    def gradients(self, grad: Any) -> tuple[Array | None, Array | None]:
+        x, weight, _ = self.saved
+        need_x, need_weight, *_ = self.needs_input_grad
         how = {"geometry": self.geometry}
         dx = conv_of_size(grad, weight, self.geometry, self.size) if need_x else None
         dweight = Conv2dWeight.of(grad, x, **how, kernel=self.kernel) if need_weight else None
-        return dx, dweight, *bias_gradient(grad, need_bias)
+        return dx, dweight
 
 
 class Conv2dWeight(Function):

@@ -55,9 +55,11 @@ def fuse(trace: Trace, recording: bool = True) -> Trace:
     for node in trace.nodes:
         if node.operation is ops.Conv3x3:
             graph.conv_block(node)
-        if node.operation in CONVOLUTIONS and node.output not in graph.gone:
+        if node.output in graph.gone:
+            continue
+        if issubclass(node.operation, ops.Conv2d):  # the transposed one as well
             graph.conv_relu(node)
-        elif node.operation is ops.BatchNorm and node.output not in graph.gone:
+        elif node.operation is ops.BatchNorm:
             graph.norm_relu(node)
     return replace(trace, nodes=list(graph.nodes()))
 
