@@ -6,6 +6,8 @@ import pytest
 import tinygrad_fm as tg
 from tinygrad_fm import Tensor, manual_seed, nn, no_grad
 from tinygrad_fm.nn import functional as F
+from tinygrad_fm.ops.conv import PLAIN, Conv2d
+from tinygrad_fm.ops.fast.conv3x3 import image_chunks
 from tinygrad_fm.plan.compiled import plan_of
 
 CONVS = {
@@ -261,3 +263,12 @@ def test_a_mean_far_from_zero(mean, std, conv, pool):
 def test_a_wrong_input_gets_the_layer_s_own_error():
     with pytest.raises(ValueError, match="expects 1 channels, got input"):
         pair(np.float32, channels=1)[0](Tensor(np.zeros((2, 3, 8, 8), np.float32)))
+
+
+@pytest.mark.parametrize(("channels", "chunks"), [(2, [6]), (24, [6]), (40, [6]), (64, [4, 2])])
+def test_large_images_are_cut_into_smaller_chunks(channels, chunks):
+    x, w = normal(6, channels, 28, 28), normal(channels, channels, 3, 3, seed=3)
+    found = [s.stop - s.start for s in image_chunks(x, w)]
+    assert found == chunks
+    y = F.conv2d(Tensor(x), Tensor(w), padding=1).data
+    np.testing.assert_allclose(y, Conv2d.of(x, w, geometry=PLAIN), rtol=1e-9, atol=1e-9)

@@ -17,13 +17,23 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tinygrad_fm.ops.conv import PLAIN, Conv2d
 from tinygrad_fm.ops.fast import winograd
-from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
+from tinygrad_fm.ops.fast.chunks import IMAGES, Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import one_blas_thread
 from tinygrad_fm.ops.function import Array
 
 Fill = Callable[[int, slice, Array, Take], None]  # (i, chunks[i], dy, take): writes ∂L/∂y
+
+
+NUMBERS = 1 << 18  # of a chunk's images or outputs, whichever are fewer
+
+
+def image_chunks(x: Array, weight: Array) -> list[slice]:
+    """The images in chunks of 16; of 8 or 4 where they are large."""
+    each = min(weight.shape[:2]) * x.shape[2] * x.shape[3]
+    fitting = (length for length in (IMAGES, IMAGES // 2) if length * each <= NUMBERS)
+    return chunks_of(len(x), next(fitting, IMAGES // 4))
 
 
 class Winograd3x3:
@@ -147,6 +157,7 @@ class Conv3x3(Conv2d):
 
     def correlated(self, x: Array, weight: Array) -> Array:
         conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
+        self.chunks = image_chunks(x, weight)
         n, _, h, w = x.shape
         out = empty((h, w, n, len(weight)), x.dtype)
 
@@ -157,7 +168,7 @@ class Conv3x3(Conv2d):
                 part = out[r::2, c::2, s]
                 part[...] = y[r, c, : part.shape[0], : part.shape[1]]
 
-        for_chunks(body, chunks_of(n))
+        for_chunks(body, self.chunks)
         return out.transpose(2, 3, 0, 1)
 
     def gradients(self, grad: Any) -> tuple[Array | None, Array | None]:
@@ -171,7 +182,7 @@ class Conv3x3(Conv2d):
                 dy[r, c, part.shape[0] :] = dy[r, c, :, part.shape[1] :] = 0
                 dy[r, c, : part.shape[0], : part.shape[1]] = part
 
-        return self.conv.backward(chunks_of(len(grad)), fill, *self.needs_input_grad[:2])
+        return self.conv.backward(self.chunks, fill, *self.needs_input_grad[:2])
 
     def release(self) -> None:
         super().release()

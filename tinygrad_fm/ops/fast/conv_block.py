@@ -20,8 +20,8 @@ import numpy as np
 from tinygrad_fm.ops.conv import PLAIN, Conv2d
 from tinygrad_fm.ops.elementwise import ReLU
 from tinygrad_fm.ops.fast.channels import sums_of
-from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
-from tinygrad_fm.ops.fast.conv3x3 import convolution
+from tinygrad_fm.ops.fast.chunks import Take, for_chunks
+from tinygrad_fm.ops.fast.conv3x3 import convolution, image_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
@@ -39,7 +39,7 @@ class _Block(Function):
 
     def prepare(self, x: Array, weight: Array) -> None:
         self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
-        self.chunks, self.half = chunks_of(len(x)), (x.shape[2] // 2, x.shape[3] // 2)
+        self.chunks, self.half = image_chunks(x, weight), (x.shape[2] // 2, x.shape[3] // 2)
         shape = (*self.half, len(x), len(weight))
         if self.recording:
             self.left, self.top = empty((2, *shape), bool), empty(shape, bool)
