@@ -19,7 +19,6 @@ BELONGS = {  # what has no mirror by name, or is tested elsewhere too
     "tinygrad_fm/formatting.py": ["tests/test_tensor.py"],
     "tinygrad_fm/autograd/promotion.py": ["tests/test_tensor.py"],
     "tinygrad_fm/nn/functional.py": ["tests/nn", "tests/ops"],
-    "tinygrad_fm/nn/fusion.py": ["tests/nn", "tests/ops"],
 }
 FOLDERS = {
     "benchmarks": "tests/benchmarks",

@@ -58,6 +58,16 @@ def test_in_evaluation_nothing_moves():
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_training_goes_on_beside_a_graph_made_in_evaluation():
+    x, layer, twin = Tensor(normal((6, 3, 2, 2), 0)), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    twin.double().eval()(x).sum().backward()
+    y = layer.double().eval()(x).sum()
+    layer.train()(x)
+    y.backward()
+    for ours, theirs in zip(layer.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_array_equal(ours.grad.data, theirs.grad.data)
+
+
 def test_without_running_estimates_evaluation_uses_the_batchs():
     layer = nn.BatchNorm1d(3, track_running_stats=False)
     x = Tensor(normal((5, 3), 0))

@@ -153,9 +153,6 @@ MULTIPLY_ADDS: dict[str, Callable[[Any, tuple, Any], int]] = {
     "Conv2d": lambda node, inputs, y: y.size * inputs[1][0].size,
     "Conv3x3": lambda node, inputs, y: y.size * inputs[1][0].size,
     "ConvTranspose2d": lambda node, inputs, y: inputs[0].size * inputs[1][0].size,
-    # Stride 1 and padding 1: the kernels (O, C, 3, 3) meet every pixel; y is already pooled.
-    "ConvBlock": lambda node, inputs, y: inputs[0][:, 0].size * inputs[1].size,
-    "ConvNormBlock": lambda node, inputs, y: inputs[0][:, 0].size * inputs[1].size,
 }
 
 # Everything else: a rough count for each element of the largest array, 1 if it is not named here.

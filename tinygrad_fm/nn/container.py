@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
 from tinygrad_fm.autograd.tensor import Tensor
-from tinygrad_fm.nn.fusion import conv_block
-from tinygrad_fm.nn.layers import Conv2d
 from tinygrad_fm.nn.module import Module, changed
 
 __all__ = ["ModuleList", "Sequential"]
@@ -85,14 +83,8 @@ class Sequential(_Numbered):
         return Sequential(modules)
 
     def forward(self, x: Any) -> Tensor:
-        layers = list(self._modules.values())
-        position = 0
-        while position < len(layers):
-            block = None
-            if type(layers[position]) is Conv2d:
-                block = conv_block(layers[position:], x)
-            x, length = block or (layers[position](x), 1)
-            position += length
+        for module in self._modules.values():
+            x = module(x)
         return x
 
 

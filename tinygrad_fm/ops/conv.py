@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_fm.ops.fast import depthwise, patches, rows, scatter, tiles
-from tinygrad_fm.ops.fast.channels import as_rows, channel_sums
+from tinygrad_fm.ops.fast.channels import as_rows, channel_sums, combine, from_rows, let_through
 from tinygrad_fm.ops.fast.laid import Laid, phases
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.function import Array, Function, Gradients
+from tinygrad_fm.ops.function import Array, Function, Gradients, select
+from tinygrad_fm.ops.pool import MaxPool2d, Window
 
 Pair = tuple[int, int]
 
@@ -53,50 +54,96 @@ class Conv2d(Function):
 
     Shapes: x (N, C, H, W), w (O, C/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves each
     factor for the other's gradient.
+
+    A plan takes what follows together with it, in one pass over y: relu(y + z), where z comes last
+    and is there if `residual`, or relu(max pool(y)) if there is a `window`. (Max pooling and ReLU
+    can change places, and bias and ReLU then have fewer numbers to go over.) Saves the result too.
     """
 
-    def forward(self, x: Array, weight: Array, *bias: Array, geometry: Geometry) -> Array:
+    pool: MaxPool2d | None = None
+
+    def forward(
+        self,
+        x: Array,
+        weight: Array,
+        *others: Array,
+        geometry: Geometry,
+        relu: bool = False,
+        residual: bool = False,
+        window: Window | None = None,
+    ) -> Array:
         self.geometry, self.size, self.kernel = geometry, x.shape[2:], weight.shape[2:]
-        self.save_factors(x, weight)
-        y = correlate(x, weight, geometry, geometry.output_size(x.shape[2:], weight.shape[2:]))
-        if bias:
-            add_bias(y, bias[0])
+        self.residual = residual
+        y = self.correlated(x, weight)
+        if window is not None:
+            self.pool = MaxPool2d()
+            self.pool.needs_input_grad = (self.recording,)
+            y = self.pool.forward(y, window)
+        bias, added = others[: len(others) - residual], others[len(others) - residual :]
+        if y.size and (others or relu):
+            combine(as_rows(y), (), *bias, *map(as_rows, added), relu=relu)
+        if self.recording:
+            need_x, need_weight, *_ = self.needs_input_grad
+            factors = x if need_weight else None, weight if need_x else None
+            self.save_for_backward(*factors, y if relu else None)
         return y
 
+    def correlated(self, x: Array, weight: Array) -> Array:
+        """The map itself, in new memory."""
+        size = self.geometry.output_size(self.size, self.kernel)
+        return correlate(x, weight, self.geometry, size)
+
     def backward(self, grad: Array) -> Gradients:
-        x, weight = self.saved
-        need_x, need_weight, *need_bias = self.needs_input_grad
+        y, last = self.saved[2], len(self.needs_input_grad) - self.residual
+        need_bias, need_added = self.needs_input_grad[2:last], self.needs_input_grad[last:]
+        if y is not None and isinstance(grad, np.ndarray) and grad.size:
+            rows, write = let_through(as_rows(grad), as_rows(y))
+            dbias = tuple(channel_sums(rows, write=write).astype(grad.dtype))[: len(need_bias)]
+            grad = from_rows(rows, grad.shape)
+        else:
+            grad = grad if y is None else select(grad, y > 0)
+            dbias = bias_gradient(grad, need_bias)
+        upstream = grad if self.pool is None else self.pool.backward(grad)
+        return self.wanted(*self.gradients(upstream), *dbias, *(grad for _ in need_added))
+
+    def gradients(self, grad: Any) -> tuple[Array | None, Array | None]:
+        """∂L/∂x and ∂L/∂w from the gradient of what `correlated` gave."""
+        x, weight, _ = self.saved
+        need_x, need_weight, *_ = self.needs_input_grad
         how = {"geometry": self.geometry}
         dx = ConvTranspose2d.of(grad, weight, **how, output_size=self.size) if need_x else None
         dweight = Conv2dWeight.of(x, grad, **how, kernel=self.kernel) if need_weight else None
-        return dx, dweight, *bias_gradient(grad, need_bias)
+        return dx, dweight
+
+    def release(self) -> None:
+        super().release()
+        self.__dict__.pop("pool", None)
 
 
-class ConvTranspose2d(Function):
+class ConvTranspose2d(Conv2d):
     """The adjoint of `Conv2d` in x: every input pixel adds its copy of the kernel to the output.
 
     Shapes: x (N, C, H, W), w (C, O/groups, KH, KW), b (O) → y (N, O, OH, OW). Saves each
-    factor for the other's gradient.
+    factor for the other's gradient. A plan takes the same with it as with `Conv2d`.
     """
 
-    def forward(
-        self, x: Array, weight: Array, *bias: Array, geometry: Geometry, output_size: Pair
+    def forward(  # type: ignore[override]
+        self, x: Array, weight: Array, *others: Array, output_size: Pair, **how: Any
     ) -> Array:
-        self.geometry, self.size, self.kernel = geometry, x.shape[2:], weight.shape[2:]
-        self.save_factors(x, weight)
-        channels = weight.shape[1] * geometry.groups
-        y = spread(x, weight, (len(x), channels, *output_size), geometry)
-        if bias:
-            add_bias(y, bias[0])
-        return y
+        self.output_size = output_size
+        return super().forward(x, weight, *others, **how)
 
-    def backward(self, grad: Array) -> Gradients:
-        x, weight = self.saved
-        need_x, need_weight, *need_bias = self.needs_input_grad
+    def correlated(self, x: Array, weight: Array) -> Array:
+        channels = weight.shape[1] * self.geometry.groups
+        return spread(x, weight, (len(x), channels, *self.output_size), self.geometry)
+
+    def gradients(self, grad: Any) -> tuple[Array | None, Array | None]:
+        x, weight, _ = self.saved
+        need_x, need_weight, *_ = self.needs_input_grad
         how = {"geometry": self.geometry}
         dx = conv_of_size(grad, weight, self.geometry, self.size) if need_x else None
         dweight = Conv2dWeight.of(grad, x, **how, kernel=self.kernel) if need_weight else None
-        return dx, dweight, *bias_gradient(grad, need_bias)
+        return dx, dweight
 
 
 class Conv2dWeight(Function):
@@ -126,19 +173,12 @@ def conv_of_size(x: Any, weight: Any, geometry: Geometry, size: tuple[int, ...])
     return y if y.shape[2:] == size else y[:, :, : size[0], : size[1]]
 
 
-def add_bias(y: Array, bias: Array) -> None:
-    """y[n, o, i, j] += b[o], for y in (H, W, N, O) memory: N·O numbers in a run."""
-    n, o, h, w = y.shape
-    rows = as_pixels(y).reshape(h * w, n * o)  # a view
-    rows += np.tile(bias, n)
-
-
 def bias_gradient(grad: Array, needed: Sequence[bool]) -> tuple[Array | None, ...]:
     """∂L/∂b = Σ g for the one bias there is, if it is needed; nothing where there is none."""
     if not any(needed):
         return tuple(None for _ in needed)
     if isinstance(grad, np.ndarray) and grad.size:
-        return (channel_sums(as_rows(grad)).astype(grad.dtype),)
+        return tuple(channel_sums(as_rows(grad)).astype(grad.dtype))
     return (grad.sum(axis=(0, 2, 3)),)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_fm.ops.elementwise import ReLU
 from tinygrad_fm.ops.fast.by_rows import as_rows as row_view
 from tinygrad_fm.ops.fast.by_rows import for_rows, row_order, total
-from tinygrad_fm.ops.fast.channels import as_rows, channel_sums, from_rows, scale_and_shift
-from tinygrad_fm.ops.fast.layout import chunked
+from tinygrad_fm.ops.fast.channels import as_rows, channel_sums, combine, from_rows, let_through
 from tinygrad_fm.ops.fast.memory import empty, empty_in
 from tinygrad_fm.ops.fast.sums import column_sum
 from tinygrad_fm.ops.function import Array, Function, Gradients
@@ -35,26 +35,33 @@ class BatchNorm(Function):
     formula above is ∂L/∂x = a·g + d·x + e with d = -a/σ·mean(g·x̂) and e = -a·mean(g) - d·μ.
     Inputs after x: γ and β (if `affine`), then the running mean and variance (if there are any).
     Saves them, and x, not x̂; in training not the running estimates, which go on moving.
+
+    A plan takes what follows together with it: y = relu(x·a + b + z), where z comes last and is
+    there if `residual`. Then g is what ReLU lets through, and ∂L/∂z; y is saved as well.
     """
 
     effects = True  # the running estimates move
 
     @staticmethod
     def moved(inputs: Sequence[Any], **options: Any) -> Sequence[Any]:
-        return inputs[1 + 2 * options["affine"] :] if options["training"] else ()
+        last = len(inputs) - options.get("residual", False)
+        return inputs[1 + 2 * options["affine"] : last] if options["training"] else ()
 
     def forward(
         self,
         x: Array,
-        *parameters: Array,
+        *others: Array,
         affine: bool,
         training: bool,
         momentum: float,
         eps: float,
+        relu: bool = False,
+        residual: bool = False,
     ) -> Array:
-        rows = as_rows(x)
-        scale_shift, running = parameters[: 2 * affine], parameters[2 * affine :]
-        self.training, self.count = training, max(len(rows), 1)
+        rows, last = as_rows(x), len(others) - residual
+        scale_shift, running, added = others[: 2 * affine], others[2 * affine : last], others[last:]
+        self.affine, self.training, self.residual = affine, training, residual
+        self.count = max(len(rows), 1)
         if training:
             mean, variance = moments_of_rows(rows)
             center = mean
@@ -71,41 +78,57 @@ class BatchNorm(Function):
         if scale_shift:
             scale, shift = scale * scale_shift[0], shift * scale_shift[0] + scale_shift[1]
         self.scale = scale
-        self.save_for_backward(rows, x, *(scale_shift if training else parameters))
-        y = empty(rows.shape, x.dtype)
-        scale_and_shift(rows, scale, shift, y)
-        return from_rows(y, x.shape)
+        out = empty(rows.shape, x.dtype)
+        combine(out, [(rows, scale)], shift, *map(as_rows, added), relu=relu)
+        y = from_rows(out, x.shape)
+        kept = (*scale_shift, *added) if training else others
+        self.save_for_backward(rows, y if relu else None, x, *kept)
+        return y
 
     def backward(self, grad: Array) -> Gradients:
-        rows, scale = self.saved[0], self.scale
-        g = as_rows(grad)
-        dbias = channel_sums(g)
-        dweight = (channel_sums(rows, g) - self.mean * dbias) * self.inverse_std  # Σ g·x̂
-        dx = None
+        rows, y, *_ = self.saved
+        g, write = as_rows(grad), None
+        if y is not None:
+            g, write = let_through(g, as_rows(y))
+        dbias, product = channel_sums(g, rows, write=write)
+        dweight = (product - self.mean * dbias) * self.inverse_std  # Σ g·x̂
+        dx = dz = from_rows(g, grad.shape)
         if self.needs_input_grad[0]:
-            dx = empty(g.shape, grad.dtype)
-            scale_and_shift(g, scale, None, dx)
+            terms, offset = [(g, self.scale)], []
             if self.training:  # what μ and σ pass back
-                slope = -scale * self.inverse_std * dweight / self.count
-                offset = -scale * dbias / self.count - slope * self.mean
-                passed = empty(g.shape, grad.dtype)
-                scale_and_shift(rows, slope, offset, passed)
-                dx = chunked(np.add, dx, passed)
-            dx = from_rows(dx, grad.shape)
-        return self.wanted(dx, dweight.astype(grad.dtype), dbias.astype(grad.dtype))
+                slope = -self.scale * self.inverse_std * dweight / self.count
+                offset.append(-self.scale * dbias / self.count - slope * self.mean)
+                terms.append((rows, slope))
+            reusable = y is not None and not self.residual  # else ∂L/∂z or the caller's
+            out = g if reusable else empty(g.shape, grad.dtype)
+            combine(out, terms, *offset)
+            dx = from_rows(out, grad.shape)
+        given = (dweight.astype(grad.dtype), dbias.astype(grad.dtype)) if self.affine else ()
+        between = len(self.needs_input_grad) - 2 - len(given)  # running estimates
+        return self.wanted(dx, *given, *(None,) * between, dz)
 
     @staticmethod
     def twin(
-        x: Any, *parameters: Any, affine: bool, training: bool, momentum: float, eps: float
+        x: Any,
+        *others: Any,
+        affine: bool,
+        training: bool,
+        momentum: float,
+        eps: float,
+        relu: bool = False,
+        residual: bool = False,
     ) -> Any:
         """By the definition, without moving the running estimates."""
         shape = (-1, *(1,) * (x.ndim - 2))
-        scale_shift = [p.reshape(shape) for p in parameters[: 2 * affine]]
+        scale_shift = [p.reshape(shape) for p in others[: 2 * affine]]
         if training:
-            return normalised(x, (0, *range(2, x.ndim)), eps, scale_shift)
-        mean, variance = (p.reshape(shape) for p in parameters[2 * affine :])
-        x_hat = (x - mean) / np.sqrt(variance + eps)
-        return x_hat * scale_shift[0] + scale_shift[1] if affine else x_hat
+            y = normalised(x, (0, *range(2, x.ndim)), eps, scale_shift)
+        else:
+            mean, variance = (p.reshape(shape) for p in others[2 * affine : 2 * affine + 2])
+            y = (x - mean) / np.sqrt(variance + eps)
+            y = y * scale_shift[0] + scale_shift[1] if affine else y
+        y = y + others[-1] if residual else y
+        return ReLU.of(y) if relu else y
 
 
 class Count(Function):
@@ -124,7 +147,7 @@ class Count(Function):
 
 def moments_of_rows(rows: Array) -> tuple[Array, Array]:
     """Mean and (biased) variance of each channel of rows (M, C), in double precision."""
-    return moments(np.array([channel_sums(rows), channel_sums(rows, rows)]), max(len(rows), 1))
+    return moments(channel_sums(rows, rows), max(len(rows), 1))
 
 
 def moments(sums: Array, count: int) -> tuple[Array, Array]:

@@ -41,6 +41,9 @@ class Window(NamedTuple):
         return sizes[0], sizes[1]
 
 
+HALVING = Window((2, 2), (2, 2), (0, 0), (1, 1), False)
+
+
 class MaxPool2d(Function):
     """y = the maximum of each window;  g goes to the first element that attains it.
 

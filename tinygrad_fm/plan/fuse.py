@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from tinygrad_fm import ops
-from tinygrad_fm.ops.pool import Window
+from tinygrad_fm.ops.pool import HALVING
 from tinygrad_fm.plan.trace import Node, Trace
 
-HALVING = Window((2, 2), (2, 2), (0, 0), (1, 1), False)
+CONVOLUTIONS = (ops.Conv2d, ops.Conv3x3)
 
 
 class FoldedWeight(ops.Function):
@@ -48,13 +48,19 @@ def fuse(trace: Trace, recording: bool = True) -> Trace:
     if not recording:
         graph = _Graph(trace)
         for node in trace.nodes:
-            if node.operation in (ops.Conv3x3, ops.Conv2d, ops.Linear):
+            if node.operation in (*CONVOLUTIONS, ops.Linear):
                 graph.fold_norm(node)
         trace = replace(trace, nodes=list(graph.nodes()), specs=graph.specs)
     graph = _Graph(trace)
     for node in trace.nodes:
         if node.operation is ops.Conv3x3:
             graph.conv_block(node)
+        if node.output in graph.gone:
+            continue
+        if issubclass(node.operation, ops.Conv2d):  # the transposed one as well
+            graph.conv_relu(node)
+        elif node.operation is ops.BatchNorm:
+            graph.norm_relu(node)
     return replace(trace, nodes=list(graph.nodes()))
 
 
@@ -67,6 +73,7 @@ class _Graph:
         for node in trace.nodes:
             for value in node.inputs:
                 self.readers.setdefault(value, []).append(node)
+        self.places = {node.output: i for i, node in enumerate(trace.nodes)}
         self.gone: set[int] = set()  # outputs of operations that are a part of another now
         self.instead: dict[int, tuple[Node, ...]] = {}  # by the last one's output
 
@@ -83,10 +90,16 @@ class _Graph:
         if len(found) != 1 or node.output in self.trace.outputs:
             return None
         (reader,) = found
-        fits = reader.operation is operation
+        fits = reader.operation is operation and reader.output not in self.gone
         if operation is not ops.Add:
             fits = fits and reader.inputs[0] == node.output
         return reader if fits else None
+
+    def can_wait(self, norm: Node, end: Node) -> bool:
+        """Whether running estimates may move as late as at `end`: nobody else uses them before."""
+        moved = set(norm.operation.moved(norm.inputs, **norm.options))
+        between = self.trace.nodes[self.places[norm.output] + 1 : self.places[end.output]]
+        return not any(moved.intersection(node.inputs) for node in between)
 
     def replace(self, parts: Iterable[Node | None], *new: Node) -> None:
         self.gone.update(node.output for node in parts if node is not None)
@@ -109,35 +122,59 @@ class _Graph:
             Node(layer.operation, (x, new_weight, new_bias), layer.options, norm.output),
         )
 
+    def sum_relu(self, node: Node) -> tuple[Node | None, Node | None, tuple[int, ...]]:
+        """What follows a node: the sum with another value, ReLU, and that value, if there are any.
+
+        Without ReLU there is neither; a sum that is no such sum has no ReLU either.
+        """
+        plus = self.only_reader(node, ops.Add)
+        relu = self.only_reader(plus or node, ops.ReLU)
+        added = tuple(v for v in plus.inputs if v != node.output) if plus else ()
+        if plus and (len(added) != 1 or self.shape(added[0]) != self.shape(node.output)):
+            return None, None, ()
+        return plus, relu, added
+
+    def norm_relu(self, norm: Node) -> None:
+        """BatchNorm [+ z] - ReLU."""
+        plus, relu, added = self.sum_relu(norm)
+        if relu is not None and self.can_wait(norm, relu):
+            how = {**norm.options, "relu": True, "residual": plus is not None}
+            fused = Node(ops.BatchNorm, (*norm.inputs, *added), how, relu.output)
+            self.replace([norm, plus, relu], fused)
+
+    def conv_relu(self, conv: Node) -> None:
+        """Convolution [+ z] - ReLU, or convolution - ReLU - max pool."""
+        plus, relu, added = self.sum_relu(conv)
+        if relu is None:
+            return
+        one = self.shape(conv.output)[0] == 1  # image, which `OneImage` convolves
+        pool = None if plus or one else self.only_reader(relu, ops.MaxPool2d)
+        how = {**conv.options, "relu": True, "residual": plus is not None}
+        if pool is not None:
+            how["window"] = pool.options["window"]
+        fused = Node(conv.operation, (*conv.inputs, *added), how, (pool or relu).output)
+        self.replace([conv, plus, relu, pool], fused)
+
     def conv_block(self, conv: Node) -> None:
-        """conv 3×3 - [BatchNorm in training] - [+ z] - ReLU - [max pool 2]."""
+        """conv 3×3 - [BatchNorm in training] - ReLU - max pool 2."""
         norm = self.only_reader(conv, ops.BatchNorm)
         if norm is not None and not (norm.options["training"] and norm.options["affine"]):
             return
-        plus = self.only_reader(norm or conv, ops.Add)
-        relu = self.only_reader(plus or norm or conv, ops.ReLU)
-        if relu is None:
+        relu = self.only_reader(norm or conv, ops.ReLU)
+        pool = self.only_reader(relu, ops.MaxPool2d) if relu else None
+        if pool is None or pool.options["window"] != HALVING or 0 in self.shape(pool.output):
             return
-        pool = None if plus else self.only_reader(relu, ops.MaxPool2d)
-        if pool and (pool.options["window"] != HALVING or min(self.shape(conv.output)[2:]) < 2):
-            pool = None
         x, weight, *bias = conv.inputs
-        added: tuple[int, ...] = ()
-        if plus is not None:
-            first = (norm or conv).output
-            added = tuple(v for v in plus.inputs if v != first)
-            if len(added) != 1 or self.shape(added[0]) != self.shape(first):
-                return
-        how = {"pool": pool is not None, "residual": plus is not None}
-        end = pool or relu
         if norm is None:
-            block = Node(ops.ConvBlock, (*conv.inputs, *added), how, end.output)
+            block = Node(ops.ConvBlock, conv.inputs, {}, pool.output)
+        elif not self.can_wait(norm, pool):
+            return
         else:
             _, gamma, beta, *running = norm.inputs
-            how |= {name: norm.options[name] for name in ("momentum", "eps")}
-            inputs = (x, weight, gamma, beta, *bias, *running, *added)
-            block = Node(ops.ConvNormBlock, inputs, {**how, "bias": bool(bias)}, end.output)
-        self.replace([conv, norm, plus, relu, pool], block)
+            how = {name: norm.options[name] for name in ("momentum", "eps")}
+            inputs = (x, weight, gamma, beta, *bias, *running)
+            block = Node(ops.ConvNormBlock, inputs, {**how, "bias": bool(bias)}, pool.output)
+        self.replace([conv, norm, relu, pool], block)
 
     def shape(self, value: int) -> tuple[int, ...]:
         return self.specs[value].shape

@@ -44,10 +44,10 @@ class OneImage(Kernel):
         sums = np.empty((oh, ow, o), dtype)
         flat = sums.reshape(oh * ow, o)
         matrix = Matrix()
-        block = operation is ops.ConvBlock
-        residual = others[-1] if block and options.get("residual") else None
+        pool = operation is ops.ConvBlock
+        relu = pool or options.get("relu")
+        residual = others[-1] if options.get("residual") else None
         bias = others[0] if len(others) > (residual is not None) else None
-        pool = block and options["pool"]
 
         def run(r: Registers) -> None:
             inner[...] = r[x][0]
@@ -58,7 +58,7 @@ class OneImage(Kernel):
                 result += r[bias]
             if residual is not None:
                 result += r[residual][0].transpose(1, 2, 0)
-            if block:
+            if relu:
                 np.maximum(result, 0, out=result)
             r[y][0] = result.transpose(2, 0, 1)
 

@@ -118,7 +118,7 @@ def test_gradients_of_two_chunks_may_be_written_before_either_is_used(way):
                 written.wait(timeout=60)
 
             for_chunks(forward, chunks_of(4, 2))
-            results.append(conv.backward(chunks_of(4, 2), fill))
+            results.append(conv.backward(chunks_of(4, 2), fill, True, True))
     finally:
         set_num_threads(threads)
     for one, other in zip(*results, strict=True):

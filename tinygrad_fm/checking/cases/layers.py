@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-
+from tinygrad_fm import ops
 from tinygrad_fm.checking.cases.case import (
     Case,
     Input,
@@ -19,6 +18,9 @@ from tinygrad_fm.checking.cases.case import (
     positive,
     spread,
 )
+from tinygrad_fm.ops.conv import Geometry
+from tinygrad_fm.ops.function import Function
+from tinygrad_fm.ops.pool import Window
 
 conv, conv_transpose = partial(functional, "conv2d"), partial(functional, "conv_transpose2d")
 max_pool, avg_pool = partial(functional, "max_pool2d"), partial(functional, "avg_pool2d")
@@ -73,40 +75,98 @@ CONVOLUTIONS: list[Case] = [
 ]  # fmt: skip
 
 
-def block(
-    what: str, x: Input, weight: Input, bias: bool = True, training: bool = True, **flags: bool
+def fused(
+    operation: type[Function], what: str, layers: Any, *inputs: Input, **options: Any
 ) -> Case:
-    """The layers in a row that `Sequential` takes together."""
-    outputs, channels = weight.draw(np.random.default_rng()).shape[:2]
-    norm = "norm" in what
+    """An operation that a plan puts in the place of layers; PyTorch runs layers(functional, …)."""
+    flags = {"analytic": options.pop("analytic", True)}
 
-    def make(lib: Any) -> Any:
-        layers = [lib.nn.Conv2d(channels, outputs, 3, padding=1, bias=bias)]
-        layers += [lib.nn.BatchNorm2d(outputs)] * norm
-        layers += [lib.nn.ReLU(), lib.nn.MaxPool2d(2)]
-        return lib.nn.Sequential(*layers).train(training)
+    def run(lib: Any, *tensors: Any) -> Any:
+        if hasattr(lib, "apply"):
+            return lib.apply(operation, *tensors, **options)
+        return layers(lib.nn.functional, *tensors)
 
-    others = [normal(outputs)] * (bias + 2 * norm)
-    return module("nn.Sequential", what, make, x, weight, *others, **flags)
+    return case(f"ops.{operation.__name__}", what, run, *inputs, **flags)
 
 
-BLOCKS: list[Case] = [
-    block("conv, ReLU, pool", normal(3, 2, 4, 6), normal(3, 2, 3, 3)),
-    block("conv, ReLU, pool, odd image", normal(2, 2, 5, 7), normal(3, 2, 3, 3)),
-    block("conv, ReLU, pool, no bias", normal(2, 1, 6, 4), normal(2, 1, 3, 3), bias=False),
-    block("conv, ReLU, pool, many images", normal(21, 1, 4, 4), normal(2, 1, 3, 3)),
-    block("conv, ReLU, pool, frozen images", constant(normal(3, 1, 6, 6)), normal(2, 1, 3, 3),
-          analytic=False),
-    block("conv, norm, ReLU, pool", normal(3, 2, 4, 6), normal(3, 2, 3, 3)),
-    block("conv, norm, ReLU, pool, odd image", normal(2, 2, 5, 7), normal(3, 2, 3, 3)),
-    block("conv, norm, ReLU, pool, no bias", normal(3, 2, 4, 4), normal(3, 2, 3, 3), bias=False),
-    block("conv, norm, ReLU, pool, many images", normal(21, 1, 4, 4), normal(2, 1, 3, 3)),
-    block("conv, norm, ReLU, pool, frozen images", constant(normal(3, 1, 6, 6)),
-          normal(2, 1, 3, 3), analytic=False),
-    block("conv, norm, ReLU, pool, evaluation", normal(3, 2, 4, 4), normal(3, 2, 3, 3),
-          training=False),
+def conv_pool(F: Any, x: Any, weight: Any, *bias: Any) -> Any:
+    return F.max_pool2d(F.conv2d(x, weight, *bias, padding=1).relu(), 2)
+
+
+def norm(F: Any, x: Any, *affine: Any) -> Any:
+    return F.batch_norm(x, None, None, *affine, training=True)
+
+
+def conv_norm_pool(F: Any, x: Any, weight: Any, gamma: Any, beta: Any, *bias: Any) -> Any:
+    c = F.conv2d(x, weight, *bias, padding=1)
+    return F.max_pool2d(norm(F, c, gamma, beta).relu(), 2)
+
+
+conv_block = partial(fused, ops.ConvBlock)
+conv_norm_block = partial(fused, ops.ConvNormBlock, momentum=0.1, eps=1e-5)
+STRIDED, GROUPED = Geometry((2, 1), (1, 0), (1, 2), 1), Geometry((1, 1), (1, 1), (1, 1), 2)
+OVERLAPPING = Window((3, 3), (2, 2), (1, 1), (1, 1), False)
+NORM = {"momentum": 0.1, "eps": 1e-5, "affine": True, "training": True, "relu": True}
+
+FUSED: list[Case] = [
+    conv_block("", conv_pool, normal(3, 2, 4, 6), normal(3, 2, 3, 3), normal(3)),
+    conv_block("odd image", conv_pool, normal(2, 2, 5, 7), normal(3, 2, 3, 3), normal(3)),
+    conv_block("no bias", conv_pool, normal(2, 1, 6, 4), normal(2, 1, 3, 3)),
+    conv_block("many images", conv_pool, normal(21, 1, 4, 4), normal(2, 1, 3, 3), normal(2)),
+    conv_block("frozen images", conv_pool, constant(normal(3, 1, 6, 6)), normal(2, 1, 3, 3),
+               normal(2), analytic=False),
+    conv_block("frozen kernel", conv_pool, normal(3, 1, 6, 6), constant(normal(2, 1, 3, 3)),
+               normal(2)),
+    conv_norm_block("", conv_norm_pool, normal(3, 2, 4, 6), normal(3, 2, 3, 3), normal(3),
+                    normal(3), normal(3), bias=True),
+    conv_norm_block("odd image", conv_norm_pool, normal(2, 2, 5, 7), normal(3, 2, 3, 3), normal(3),
+                    normal(3), normal(3), bias=True),
+    conv_norm_block("no bias", conv_norm_pool, normal(3, 2, 4, 4), normal(3, 2, 3, 3), normal(3),
+                    normal(3), bias=False),
+    conv_norm_block("many images", conv_norm_pool, normal(21, 1, 4, 4), normal(2, 1, 3, 3),
+                    normal(2), normal(2), normal(2), bias=True),
+    conv_norm_block("frozen images", conv_norm_pool, constant(normal(3, 1, 6, 6)),
+                    normal(2, 1, 3, 3), normal(2), normal(2), bias=False, analytic=False),
+    conv_norm_block("frozen kernel", conv_norm_pool, normal(3, 1, 6, 6),
+                    constant(normal(2, 1, 3, 3)), normal(2), normal(2), bias=False),
+    fused(ops.Conv3x3, "ReLU", lambda F, x, w, b: F.conv2d(x, w, b, padding=1).relu(),
+          normal(3, 2, 5, 4), normal(3, 2, 3, 3), normal(3), relu=True),
+    fused(ops.Conv3x3, "z, ReLU", lambda F, x, w, z: (F.conv2d(x, w, padding=1) + z).relu(),
+          normal(3, 2, 4, 4), normal(3, 2, 3, 3), normal(3, 3, 4, 4), relu=True, residual=True),
+    fused(ops.Conv2d, "ReLU", lambda F, x, w, b: F.conv2d(x, w, b, *STRIDED).relu(),
+          normal(2, 2, 5, 6), normal(3, 2, 3, 2), normal(3), relu=True, geometry=STRIDED),
+    fused(ops.Conv2d, "z, ReLU", lambda F, x, w, b, z: (F.conv2d(x, w, b, *GROUPED) + z).relu(),
+          normal(2, 4, 3, 4), normal(4, 2, 3, 3), normal(4), normal(2, 4, 3, 4), relu=True,
+          residual=True, geometry=GROUPED),
+    fused(ops.Conv2d, "ReLU, overlapping pool",
+          lambda F, x, w, b: F.max_pool2d(F.conv2d(x, w, b, *GROUPED).relu(), *OVERLAPPING[:3]),
+          normal(2, 2, 6, 5), normal(2, 1, 3, 3), normal(2), relu=True, geometry=GROUPED,
+          window=OVERLAPPING),
+    fused(ops.ConvTranspose2d, "z, ReLU",
+          lambda F, x, w, b, z: (F.conv_transpose2d(x, w, b, stride=2) + z).relu(),
+          normal(2, 2, 2, 3), normal(2, 3, 2, 2), normal(3), normal(2, 3, 4, 6), relu=True,
+          residual=True, output_size=(4, 6), geometry=Geometry((2, 2), (0, 0), (1, 1), 1)),
+    fused(ops.BatchNorm, "ReLU", lambda F, *inputs: norm(F, *inputs).relu(), normal(3, 2, 3, 4),
+          normal(2), normal(2), residual=False, **NORM),
+    fused(ops.BatchNorm, "z, ReLU", lambda F, x, a, b, z: (norm(F, x, a, b) + z).relu(),
+          normal(3, 2, 3, 4), normal(2), normal(2), normal(3, 2, 3, 4), residual=True, **NORM),
+    fused(ops.BatchNorm, "of vectors, z, ReLU",
+          lambda F, x, a, b, z: (norm(F, x, a, b) + z).relu(), normal(7, 3), normal(3), normal(3),
+          normal(7, 3), residual=True, **NORM),
+    fused(ops.BatchNorm, "z, ReLU, not affine", lambda F, x, z: (norm(F, x) + z).relu(),
+          normal(7, 3), normal(7, 3), residual=True, **{**NORM, "affine": False}),
+    fused(ops.BatchNorm, "evaluation, z, ReLU",
+          lambda F, x, a, b, m, v, z: (F.batch_norm(x, m, v, a, b) + z).relu(),
+          normal(3, 2, 3, 4), normal(2), normal(2), constant(normal(2)), constant(positive(2)),
+          normal(3, 2, 3, 4), residual=True, **{**NORM, "training": False}),
 ]  # fmt: skip
 
+SEQUENTIAL: list[Case] = [
+    module("nn.Sequential", "conv, norm, ReLU, pool",
+           lambda lib: lib.nn.Sequential(lib.nn.Conv2d(2, 3, 3, padding=1), lib.nn.BatchNorm2d(3),
+                                         lib.nn.ReLU(), lib.nn.MaxPool2d(2)),
+           normal(3, 2, 4, 6), normal(3, 2, 3, 3), normal(3), normal(3), normal(3)),
+]  # fmt: skip
 
 POOLING: list[Case] = [
     max_pool("2×2", spread(2, 2, 4, 6), 2),
@@ -195,4 +255,4 @@ DROPOUT: list[Case] = [
     layer("nn.Dropout", "evaluation", (0.3,), normal(5, 6), training=False),
 ]  # fmt: skip
 
-LAYERS = CONVOLUTIONS + BLOCKS + POOLING + NORMALISATION + DROPOUT
+LAYERS = CONVOLUTIONS + FUSED + SEQUENTIAL + POOLING + NORMALISATION + DROPOUT

@@ -10,19 +10,30 @@ the image; gradients there must be zero.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tinygrad_fm.ops.conv import PLAIN, Conv2d, bias_gradient
+from tinygrad_fm.ops.conv import PLAIN, Conv2d
 from tinygrad_fm.ops.fast import winograd
 from tinygrad_fm.ops.fast.blas import one_blas_thread
-from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
+from tinygrad_fm.ops.fast.chunks import IMAGES, Take, chunks_of, for_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
-from tinygrad_fm.ops.function import Array, Gradients
+from tinygrad_fm.ops.function import Array
 
 Fill = Callable[[int, slice, Array, Take], None]  # (i, chunks[i], dy, take): writes ∂L/∂y
+
+
+NUMBERS = 1 << 18  # of a chunk's images or outputs, whichever are fewer
+
+
+def image_chunks(x: Array, weight: Array) -> list[slice]:
+    """The images in chunks of 16; of 8 or 4 where they are large."""
+    each = min(weight.shape[:2]) * x.shape[2] * x.shape[3]
+    fitting = (length for length in (IMAGES, IMAGES // 2) if length * each <= NUMBERS)
+    return chunks_of(len(x), next(fitting, IMAGES // 4))
 
 
 class Winograd3x3:
@@ -39,17 +50,16 @@ class Winograd3x3:
         n = y.shape[4]
         tiles = self.grid[0] * self.grid[1] * n
         m = take((4, 4, *self.grid, n, self.outputs), y.dtype)
-        v = self.transformed(s, n, take)
+        v = take((4, 4, *self.grid, n, self.channels), self.x.dtype)
+        winograd.transform_input(self.x[:, :, s], v, take)
         np.matmul(v.reshape(16, tiles, -1), self.u, out=m.reshape(16, tiles, -1))
         winograd.transform_output(m, y, take)
 
-    def transformed(self, s: slice, n: int, take: Take) -> Array:
-        v = take((4, 4, *self.grid, n, self.channels), self.x.dtype)
-        winograd.transform_input(self.x[:, :, s], v, take)
-        return v
-
-    def backward(self, chunks: list[slice], fill: Fill) -> tuple[Array, Array]:
-        """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), chunks added up in their order."""
+    def backward(
+        self, chunks: list[slice], fill: Fill, need_x: bool, need_weight: bool
+    ) -> tuple[Array | None, Array | None]:
+        """∂L/∂x (N, C, H, W) and ∂L/∂w (O, C, 3, 3), those that are needed, chunks added up in
+        their order."""
         h, w, total, c = self.x.shape
         dx = empty((h, w, total, c), self.x.dtype)
         du = empty((len(chunks), 16, self.outputs, c), self.x.dtype)
@@ -61,9 +71,13 @@ class Winograd3x3:
             fill(i, s, dm[0::3, 0::3], take)  # ∂L/∂y is the corners of ∂L/∂M
             winograd.transform_output_transposed(dm)
             dm = dm.reshape(16, tiles, self.outputs)
-            v = self.transformed(s, n, take)
+            v = take((4, 4, *self.grid, n, c), dx.dtype)
             flat = v.reshape(16, tiles, c)
-            np.matmul(dm.swapaxes(1, 2), flat, out=du[i])  # (16, O, tiles) @ (16, tiles, C)
+            if need_weight:
+                winograd.transform_input(self.x[:, :, s], v, take)
+                np.matmul(dm.swapaxes(1, 2), flat, out=du[i])  # (16, O, tiles) @ (16, tiles, C)
+            if not need_x:
+                return
             np.matmul(dm, self.u.swapaxes(1, 2), out=flat)  # v has been used: it holds ∂L/∂V now
             if h % 2 or w % 2:
                 whole = take((2 * self.grid[0], 2 * self.grid[1], n, c), v.dtype)
@@ -73,8 +87,9 @@ class Winograd3x3:
                 winograd.transform_input_transposed(v, dx[:, :, s], take)
 
         for_chunks(body, chunks)
-        dw = one_blas_thread(winograd.transform_weight_transposed, du.sum(axis=0))
-        return dx.transpose(2, 3, 0, 1), dw
+        transform = winograd.transform_weight_transposed
+        dw = one_blas_thread(transform, du.sum(axis=0)) if need_weight else None
+        return dx.transpose(2, 3, 0, 1) if need_x else None, dw
 
 
 class Patches3x3:
@@ -107,7 +122,9 @@ class Patches3x3:
         flat = y.reshape(2, 2, th * tw * n, self.outputs)
         np.matmul(patches.swapaxes(-1, -2), self.kernel, out=flat)  # (·, tiles, 9C) @ (9C, O)
 
-    def backward(self, chunks: list[slice], fill: Fill) -> tuple[None, Array]:
+    def backward(
+        self, chunks: list[slice], fill: Fill, need_x: bool, need_weight: bool
+    ) -> tuple[None, Array]:
         """∂L/∂w (O, C, 3, 3), chunks added up in their order."""
         dkernel = empty((len(chunks), 2, 2, *self.kernel.shape), self.x.dtype)
 
@@ -135,28 +152,28 @@ class Conv3x3(Conv2d):
     is `conv2d_reference`.
     """
 
-    def forward(self, x: Array, weight: Array, *bias: Array) -> Array:  # type: ignore[override]
-        self.geometry, self.size, self.kernel = PLAIN, x.shape[2:], weight.shape[2:]
-        self.save_factors(x, weight)
+    def forward(self, x: Array, weight: Array, *others: Array, **then: Any) -> Array:
+        return super().forward(x, weight, *others, geometry=PLAIN, **then)
+
+    def correlated(self, x: Array, weight: Array) -> Array:
         conv = self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
+        self.chunks = image_chunks(x, weight)
         n, _, h, w = x.shape
         out = empty((h, w, n, len(weight)), x.dtype)
 
         def body(i: int, s: slice, take: Take) -> None:
             y = take((2, 2, *conv.grid, s.stop - s.start, len(weight)), x.dtype)
             conv.forward(i, s, y, take)
-            if bias:
-                y += bias[0]
             for r, c in np.ndindex(2, 2):
                 part = out[r::2, c::2, s]
                 part[...] = y[r, c, : part.shape[0], : part.shape[1]]
 
-        for_chunks(body, chunks_of(n))
+        for_chunks(body, self.chunks)
         return out.transpose(2, 3, 0, 1)
 
-    def backward(self, grad: Array) -> Gradients:
+    def gradients(self, grad: Any) -> tuple[Array | None, Array | None]:
         if not isinstance(grad, np.ndarray):
-            return super().backward(grad)
+            return super().gradients(grad)
         hwnc = as_hwnc(grad)
 
         def fill(i: int, s: slice, dy: Array, take: Take) -> None:
@@ -165,8 +182,7 @@ class Conv3x3(Conv2d):
                 dy[r, c, part.shape[0] :] = dy[r, c, :, part.shape[1] :] = 0
                 dy[r, c, : part.shape[0], : part.shape[1]] = part
 
-        grads = self.conv.backward(chunks_of(len(grad)), fill)
-        return *self.wanted(*grads), *bias_gradient(grad, self.needs_input_grad[2:])
+        return self.conv.backward(self.chunks, fill, *self.needs_input_grad[:2])
 
     def release(self) -> None:
         super().release()

@@ -1,66 +1,53 @@
-"""A 3×3 convolution and what comes behind it, as one operation.
+"""A 3×3 convolution and what comes before its max pool 2, as one operation.
 
-    conv 3×3 [+ z] - ReLU - [max pool 2]               `ConvBlock`
-    conv 3×3 - BatchNorm [+ z] - ReLU - [max pool 2]   `ConvNormBlock`
+    conv 3×3 - ReLU - max pool 2               `ConvBlock`
+    conv 3×3 - BatchNorm - ReLU - max pool 2   `ConvNormBlock`
 
-A chunk of images goes through all layers while it is in a core's cache. With a pool that pays
-twice, because max pooling commutes with every map that rises: max(f(a), f(b)) = f(max(a, b)).
-Bias, ReLU and (with a positive scale) normalisation all rise, so they come after the pool, on a
-quarter of the numbers. z is what a residual network adds; there is none before a pool.
+A chunk of images goes through all layers while it is in a core's cache. That pays because max
+pooling commutes with every map that rises: max(f(a), f(b)) = f(max(a, b)). Bias, ReLU and (with a
+positive scale) normalisation all rise, so they come after the pool, on a quarter of the numbers.
 
 The readable twin of each is what it replaces: the same layers one after another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.ops.conv import PLAIN, Conv2d, correlate
+from tinygrad_fm.ops.conv import PLAIN, Conv2d
 from tinygrad_fm.ops.elementwise import ReLU
 from tinygrad_fm.ops.fast.channels import sums_of
-from tinygrad_fm.ops.fast.chunks import Take, chunks_of, for_chunks
-from tinygrad_fm.ops.fast.conv3x3 import convolution
+from tinygrad_fm.ops.fast.chunks import Take, for_chunks
+from tinygrad_fm.ops.fast.conv3x3 import convolution, image_chunks
 from tinygrad_fm.ops.fast.layout import as_hwnc
 from tinygrad_fm.ops.fast.memory import empty
 from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Array, Function, Gradients, select
 from tinygrad_fm.ops.norm import BatchNorm, far_from_zero, moments, move
-from tinygrad_fm.ops.pool import MaxPool2d, Window
+from tinygrad_fm.ops.pool import HALVING, MaxPool2d
 
 
 class _Block(Function):
-    """What both blocks share: how a chunk's four planes lie in the output, and the pool over them.
+    """What both blocks share: the pool over a chunk's four planes.
 
-    A chunk of n images is worked on as planes (2, 2, TH, TW, n, O), or after a pool as one plane
-    (⌊H/2⌋, ⌊W/2⌋, n, O). The output's memory is (H, W, N, O) with its own height and width.
+    A chunk of n images is worked on as planes (2, 2, TH, TW, n, O), and after the pool as one
+    plane (⌊H/2⌋, ⌊W/2⌋, n, O). The output's memory is (⌊H/2⌋, ⌊W/2⌋, N, O).
     """
 
-    def prepare(self, x: Array, weight: Array, pool: bool) -> None:
+    def prepare(self, x: Array, weight: Array) -> None:
         self.conv = convolution(x, weight, self.recording and self.needs_input_grad[0])
-        self.chunks, self.pooling = chunks_of(len(x)), pool
-        h, w = x.shape[2:]
-        self.half = (h // 2, w // 2)
-        if pool and self.recording:
-            shape = (*self.half, len(x), len(weight))
+        self.chunks, self.half = image_chunks(x, weight), (x.shape[2] // 2, x.shape[3] // 2)
+        shape = (*self.half, len(x), len(weight))
+        if self.recording:
             self.left, self.top = empty((2, *shape), bool), empty(shape, bool)
-        self.out = empty((*(self.half if pool else (h, w)), len(x), len(weight)), x.dtype)
+        self.out = empty(shape, x.dtype)
 
     def planes(self, n: int) -> tuple[int, ...]:
         """The shape of a chunk's planes."""
         return (2, 2, *self.conv.grid, n, self.out.shape[3])
-
-    def places(self, chunk: Array, s: slice, *wholes: Array) -> Iterator[tuple[Array, ...]]:
-        """Parts of a chunk (as it is after the pool), each with its places in whole outputs."""
-        if self.pooling:
-            yield (chunk, *(whole[:, :, s] for whole in wholes))
-            return
-        for r, c in np.ndindex(2, 2):
-            parts = [whole[r::2, c::2, s] for whole in wholes]
-            height, width = parts[0].shape[:2]
-            yield (chunk[r, c, :height, :width], *parts)
 
     def pool(self, y: Array, s: slice, out: Array, take: Take) -> None:
         """out = the maximum of y's four planes; notes who won, the first among equals."""
@@ -98,95 +85,56 @@ class _Block(Function):
 
 
 class ConvBlock(_Block):
-    """y = relu(conv(x, w) + b + z), or max pool₂ of it, computed as relu(max pool₂(conv) + b).
+    """y = max pool₂ of relu(conv(x, w) + b), computed as relu(max pool₂(conv) + b).
 
-    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O), z (N, O, H, W) → y (N, O, H, W), with a pool
-    (N, O, ⌊H/2⌋, ⌊W/2⌋). z comes last, if `residual`. Saves all inputs, y and the pool's winners.
+    Shapes: x (N, C, H, W), w (O, C, 3, 3), b (O) → y (N, O, ⌊H/2⌋, ⌊W/2⌋). Saves all inputs, y and
+    the pool's winners.
     """
 
-    def forward(
-        self, x: Array, weight: Array, *others: Array, pool: bool, residual: bool = False
-    ) -> Array:
-        bias, rest = (others[:-1], others[-1:]) if residual else (others, ())
+    def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
+        self.prepare(x, weight)
         shift = bias[0] if bias else np.zeros(len(weight), x.dtype)
-        if len(x) == 1 and not self.recording:
-            return self.single(x, weight, shift, pool, *rest)
-        self.prepare(x, weight, pool)
-        self.residual = residual
-        added = [as_hwnc(z) for z in rest]
 
         def body(i: int, s: slice, take: Take) -> None:
             n, o = s.stop - s.start, len(weight)
             y = take(self.planes(n), x.dtype)
             self.conv.forward(i, s, y, take)
-            if pool:
-                pooled = take((*self.half, n, o), x.dtype)
-                self.pool(y, s, pooled, take)
-                y = pooled
-            tiled, zeros = wide(shift, n), np.zeros((n, o), x.dtype)
-            for part, out, *zs in self.places(y, s, self.out, *added):
-                part += tiled
-                for z in zs:
-                    part += z
-                np.maximum(part, zeros, out=out)
+            pooled = take((*self.half, n, o), x.dtype)
+            self.pool(y, s, pooled, take)
+            pooled += wide(shift, n)
+            np.maximum(pooled, np.zeros((n, o), x.dtype), out=self.out[:, :, s])
 
         for_chunks(body, self.chunks)
         y = self.out.transpose(2, 3, 0, 1)
-        self.save_for_backward(x, weight, *others, y)
+        self.save_for_backward(x, weight, *bias, y)
         return y
 
     @staticmethod
-    def twin(x: Any, weight: Any, *others: Any, pool: bool, residual: bool = False) -> Any:
+    def twin(x: Any, weight: Any, *bias: Any) -> Any:
         """The layers one after another."""
-        bias, rest = (others[:-1], others[-1:]) if residual else (others, ())
-        z = Conv2d.of(x, weight, *bias, geometry=PLAIN)
-        return relu_pool(z + rest[0] if residual else z, pool)
-
-    @staticmethod
-    def single(x: Array, weight: Array, shift: Array, pool: bool, *rest: Array) -> Array:
-        """One image, without a graph: so little work that the number of NumPy calls decides."""
-        y = correlate(x, weight, PLAIN, x.shape[2:])
-        if pool:
-            h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-            y = y[:, :, :h, :w]
-            rows = np.maximum(y[:, :, 0::2], y[:, :, 1::2])
-            y = np.maximum(rows[..., 0::2], rows[..., 1::2])
-        y += shift[:, None, None]
-        for z in rest:
-            y += z
-        return np.maximum(y, 0, out=y)
+        return relu_pool(Conv2d.of(x, weight, *bias, geometry=PLAIN))
 
     def backward(self, grad: Array) -> Gradients:
         hwnc, o, dtype = as_hwnc(grad), grad.shape[1], grad.dtype
         dbias, ones = np.zeros((len(self.chunks), o), dtype), np.ones(self.out.size // o, dtype)
-        dz = [empty(hwnc.shape, dtype)] if self.residual else []
 
         def fill(i: int, s: slice, dy: Array, take: Take) -> None:
-            n = s.stop - s.start
-            behind = take((*self.half, n, o), dtype) if self.pooling else dy
-            if not self.pooling:
-                self.clear_overhang(dy)
-            for part, g, y, *zs in self.places(behind, s, hwnc, self.out, *dz):
-                select(g, y > 0, part)
-                for z in zs:
-                    z[...] = part
-            for plane in [behind] if self.pooling else (*behind[0], *behind[1]):
-                rows = plane.reshape(-1, o)
-                dbias[i] += np.dot(ones[: len(rows)], rows)
-            if self.pooling:
-                self.unpool(behind, s, dy, take)
+            behind = take(hwnc[:, :, s].shape, dtype)
+            select(hwnc[:, :, s], self.out[:, :, s] > 0, behind)
+            rows = behind.reshape(-1, o)
+            dbias[i] = np.dot(ones[: len(rows)], rows)
+            self.unpool(behind, s, dy, take)
 
-        dx, dweight = self.conv.backward(self.chunks, fill)
-        bias = [dbias.sum(axis=0)] * (len(self.saved) - 3 - self.residual)
-        return self.wanted(dx, dweight, *bias, *(z.transpose(2, 3, 0, 1) for z in dz))
+        grads = self.conv.backward(self.chunks, fill, *self.needs_input_grad[:2])
+        return self.wanted(*grads, dbias.sum(axis=0))
 
 
 class ConvNormBlock(_Block):
-    """y = relu(batch norm(conv(x, w) + b) + z) in training, or max pool₂ of it.
+    """y = max pool₂ of relu(batch norm(conv(x, w) + b)), in training.
 
-    Shapes: as in `ConvBlock`; γ, β (O). Inputs after w are γ and β, b (if `bias`), the running mean
-    and variance (if there are any), which are moved, and z (if `residual`). Saves the others, y,
-    the convolution's output and the winners of the pool.
+    Shapes: as in `ConvBlock`; γ, β (O). Inputs after w are γ and β, b (if `bias`), and the running
+    mean and variance (if there are any), which are moved. Saves the others, y, the convolution's
+    output and the winners of the pool.
 
     Batch norm is γ·(c - μ)/σ + β. A negative γ would turn the pool's maximum into a minimum, so its
     sign goes into the kernel beforehand: with w' = w·sign γ and |γ| the map rises. (Where γ is
@@ -202,7 +150,7 @@ class ConvNormBlock(_Block):
 
     @staticmethod
     def moved(inputs: Sequence[Any], **options: Any) -> Sequence[Any]:
-        return inputs[4 + options["bias"] : len(inputs) - options.get("residual", False)]
+        return inputs[4 + options["bias"] :]
 
     def forward(
         self,
@@ -214,23 +162,20 @@ class ConvNormBlock(_Block):
         bias: bool,
         momentum: float,
         eps: float,
-        pool: bool,
-        residual: bool = False,
     ) -> Array:
-        others, rest = (others[:-1], others[-1:]) if residual else (others, ())
         shifts, running = others[:bias], others[bias:]
         self.sign = np.where(gamma < 0, -1, 1).astype(x.dtype)
-        self.prepare(x, weight * self.sign[:, None, None, None], pool)
-        self.residual, self.count = residual, x.size // x.shape[1]
+        self.prepare(x, weight * self.sign[:, None, None, None])
+        self.count = x.size // x.shape[1]
         mean, variance, origin = self.convolve(x.dtype)
         if running:
             center = (mean + origin) * self.sign + (shifts[0] if bias else 0)
             move(running, center, variance, self.count, momentum)
         self.mean, self.inverse_std = mean, 1 / np.sqrt(variance + eps)
         scale = gamma * self.sign * self.inverse_std
-        self.activate(scale, beta - mean * scale, [as_hwnc(z) for z in rest])
+        self.activate(scale, beta - mean * scale)
         y = self.out.transpose(2, 3, 0, 1)
-        self.save_for_backward(x, weight, gamma, beta, *shifts, *rest, y)
+        self.save_for_backward(x, weight, gamma, beta, *shifts, y)
         return y
 
     def convolve(self, dtype: np.dtype) -> tuple[Array, Array, Array]:
@@ -238,16 +183,13 @@ class ConvNormBlock(_Block):
         kept, which has been shifted by `origin` where it lay far from zero."""
         o, lengths = self.out.shape[3], [s.stop - s.start for s in self.chunks]
         self.stored = [empty(self.planes(n), dtype) for n in lengths]
-        self.behind = self.stored
-        if self.pooling:
-            self.behind = [empty((*self.half, n, o), dtype) for n in lengths]
+        self.behind = [empty((*self.half, n, o), dtype) for n in lengths]
         sums = np.empty((2, len(self.chunks), o), np.result_type(dtype, np.float64))
 
         def body(i: int, s: slice, take: Take) -> None:
             self.conv.forward(i, s, self.stored[i], take)
             self.clear_overhang(self.stored[i])
-            if self.pooling:
-                self.pool(self.stored[i], s, self.behind[i], take)
+            self.pool(self.stored[i], s, self.behind[i], take)
             add_up(i, s, take)
 
         def add_up(i: int, s: slice, take: Take) -> None:
@@ -256,8 +198,7 @@ class ConvNormBlock(_Block):
 
         def shift(i: int) -> None:
             self.stored[i] = self.stored[i] - mean
-            if self.pooling:
-                self.behind[i] = self.behind[i] - mean
+            self.behind[i] = self.behind[i] - mean
             self.clear_overhang(self.stored[i])
 
         for_chunks(body, self.chunks)
@@ -268,37 +209,27 @@ class ConvNormBlock(_Block):
         for_chunks(add_up, self.chunks)
         return *moments(sums.sum(axis=1), self.count), mean
 
-    def activate(self, scale: Array, offset: Array, added: list[Array]) -> None:
-        """out = relu(scale·what the pool gave + offset + z)."""
+    def activate(self, scale: Array, offset: Array) -> None:
+        """out = relu(scale·what the pool gave + offset)."""
 
         def body(i: int, s: slice, take: Take) -> None:
-            n, dtype = s.stop - s.start, self.behind[i].dtype
-            a, b = wide(scale.astype(dtype), n), wide(offset.astype(dtype), n)
+            n, behind = s.stop - s.start, self.behind[i]
+            y = take(behind.shape, behind.dtype)
+            np.multiply(behind, wide(scale.astype(y.dtype), n), out=y)
+            y += wide(offset.astype(y.dtype), n)
             zeros = np.zeros((n, len(scale)), self.out.dtype)
-            for part, out, *zs in self.places(self.behind[i], s, self.out, *added):
-                y = take(part.shape, dtype)
-                np.multiply(part, a, out=y)
-                y += b
-                for z in zs:
-                    y += z
-                np.maximum(y, zeros, out=out)
+            np.maximum(y, zeros, out=self.out[:, :, s], casting="same_kind")
 
         for_chunks(body, self.chunks)
 
     def backward(self, grad: Array) -> Gradients:
         o, dtype = grad.shape[1], grad.dtype
         hwnc, gamma = as_hwnc(grad), self.saved[2]
-        dz = [empty(hwnc.shape, dtype)] if self.residual else []
         dbehind = [empty(part.shape, dtype) for part in self.behind]
         sums = np.empty((2, len(self.chunks), o), self.mean.dtype)
 
         def deactivate(i: int, s: slice, take: Take) -> None:
-            if not self.pooling:
-                self.clear_overhang(dbehind[i])
-            for part, g, y, *zs in self.places(dbehind[i], s, hwnc, self.out, *dz):
-                select(g, y > 0, part)
-                for z in zs:
-                    z[...] = part
+            select(hwnc[:, :, s], self.out[:, :, s] > 0, dbehind[i])
             rows, g = self.behind[i].reshape(-1, o), dbehind[i].reshape(-1, o)
             sums[0, i], sums[1, i] = sums_of(g, take), sums_of(rows, take, g)
 
@@ -315,42 +246,28 @@ class ConvNormBlock(_Block):
             np.multiply(stored, wide(slope.astype(dense.dtype), n), out=dense)
             dense += wide(offset.astype(dense.dtype), n)
             np.multiply(dbehind[i], wide(scale.astype(dtype), n), out=dbehind[i])
-            if self.pooling:
-                self.unpool(dbehind[i], s, dy, take)
-                dy += dense
-            else:
-                np.add(dbehind[i], dense, out=dy, casting="same_kind")
+            self.unpool(dbehind[i], s, dy, take)
+            dy += dense
             self.clear_overhang(dy)
 
-        dx, dweight = self.conv.backward(self.chunks, fill)
-        dweight *= self.sign[:, None, None, None]
+        dx, dweight = self.conv.backward(self.chunks, fill, *self.needs_input_grad[:2])
+        if dweight is not None:
+            dweight *= self.sign[:, None, None, None]
         grads = [dx, dweight, (dgamma * self.sign).astype(dtype), dbeta.astype(dtype)]
-        between = len(self.needs_input_grad) - 4 - self.residual  # b, and the running estimates
-        grads += [np.zeros(o, dtype)] * between
-        return self.wanted(*grads, *(z.transpose(2, 3, 0, 1) for z in dz))
+        return self.wanted(*grads, np.zeros(o, dtype))  # of b, if there is one
 
     @staticmethod
     def twin(
-        x: Any,
-        weight: Any,
-        gamma: Any,
-        beta: Any,
-        *others: Any,
-        bias: bool,
-        pool: bool,
-        residual: bool = False,
-        **how: Any,
+        x: Any, weight: Any, gamma: Any, beta: Any, *others: Any, bias: bool, **how: Any
     ) -> Any:
         """The layers one after another."""
         c = Conv2d.of(x, weight, *others[:bias], geometry=PLAIN)
-        z = BatchNorm.twin(c, gamma, beta, affine=True, training=True, **how)
-        return relu_pool(z + others[-1] if residual else z, pool)
+        return relu_pool(BatchNorm.twin(c, gamma, beta, affine=True, training=True, **how))
 
 
-def relu_pool(z: Any, pool: bool) -> Any:
-    """relu z, or max pool₂(relu z), in plain operations."""
-    y = ReLU.of(z)
-    return MaxPool2d.of(y, window=Window((2, 2), (2, 2), (0, 0), (1, 1), False)) if pool else y
+def relu_pool(z: Any) -> Any:
+    """max pool₂(relu z), in plain operations."""
+    return MaxPool2d.of(ReLU.of(z), window=HALVING)
 
 
 def wide(channels: Array, n: int) -> Array:

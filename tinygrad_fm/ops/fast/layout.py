@@ -30,6 +30,9 @@ def contiguous(x: np.ndarray, images: int = 0) -> np.ndarray:
     if x.flags.c_contiguous:
         return x
     result = empty(x.shape, x.dtype)
+    if 0 in x.strides:  # broadcast: there is little to read
+        result[...] = x
+        return result
     if x.ndim == 4 and x.strides[2] > x.strides[3] > max(x.strides[:2]):
         # From (H, W, N, C): few columns at a time, or every number is fetched from memory anew.
         strips = chunks_of(x.shape[3], STRIP)
