@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.elementwise import Elementwise
 from tinygrad_fm.ops.fast.memory import empty_like
-from tinygrad_fm.ops.function import Array, Function, Gradients
+from tinygrad_fm.ops.function import Array, Function
 
 
-class Dropout(Function):
-    """y = x·m/(1 - p), m = 0 with probability p, else 1;  ∂L/∂x = g·m/(1 - p). Saves m."""
+def dropped(x: Array, mask: Array, p: float, out: Array | None = None) -> Array:
+    y = np.multiply(x, mask, out=out)
+    y *= 0.0 if p == 1 else 1 / (1 - p)
+    return y
 
-    def forward(self, x: Array, mask: Array, p: float) -> Array:
-        self.p = p
-        self.save_for_backward(mask)
-        y = empty_like(x)
-        np.multiply(x, mask, out=y)
-        y *= 0.0 if p == 1 else 1 / (1 - p)
-        return y
 
-    def backward(self, grad: Array) -> Gradients:
-        return Dropout.of(grad, *self.saved, p=self.p)
+class Dropout(Elementwise):
+    """y = x·m/(1 - p), m = 0 with probability p, else 1;  ∂L/∂x = g·m/(1 - p)."""
+
+    function, names, cheap = staticmethod(dropped), ("x", "mask"), True
+    slopes = (lambda g, mask, p: Dropout.of(g, mask, p=p), None)
 
 
 class KeepMask(Function):

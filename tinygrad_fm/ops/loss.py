@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_fm.ops.elementwise import Sigmoid
-from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
+from tinygrad_fm.ops.elementwise import Elementwise, Sigmoid
+from tinygrad_fm.ops.function import Array, Function, Gradients
 from tinygrad_fm.ops.softmax import LogSoftmax
 
 
@@ -113,48 +113,46 @@ def target_weights(
     return q.reshape(like.shape), float(total)
 
 
-class BCELoss(Function):
-    """l = -(t·ln x + (1 - t)·ln(1 - x)), logarithms no lower than -100. Saves x and t.
+def logarithms(x: Array) -> tuple[Array, Array]:
+    """ln x and ln(1 - x), no lower than -100."""
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
+
+
+def bce(x: Array, t: Array) -> Array:
+    log_x, log_rest = logarithms(x)
+    return -(t * log_x + (1 - t) * log_rest)
+
+
+def bce_target_slope(g: Array, x: Array) -> Array:
+    log_x, log_rest = logarithms(x)
+    return g * (log_rest - log_x)
+
+
+class BCELoss(Elementwise):
+    """l = -(t·ln x + (1 - t)·ln(1 - x)), logarithms no lower than -100.
 
     ∂l/∂x = (x - t)/(x(1 - x)), the divisor no less than 1e-12;  ∂l/∂t = ln(1 - x) - ln x.
     Limits as in PyTorch, so that x of exactly 0 or 1 stays finite.
     """
 
-    def forward(self, x: Array, t: Array) -> Array:
-        self.save_for_backward(x, t)
-        log_x, log_rest = self.logarithms(x)
-        return -(t * log_x + (1 - t) * log_rest)
-
-    def backward(self, grad: Array) -> Gradients:
-        x, t = self.saved
-        need_x, need_t = self.needs_input_grad
-        log_x, log_rest = self.logarithms(x) if need_t else (0, 0)
-        dx = grad * (x - t) / np.maximum(x * (1 - x), 1e-12) if need_x else None
-        dt = grad * (log_rest - log_x) if need_t else None
-        return dx, dt
-
-    @staticmethod
-    def logarithms(x: Array) -> tuple[Array, Array]:
-        with np.errstate(divide="ignore"):
-            return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
+    function, names = staticmethod(bce), "xt"
+    slopes = (lambda g, x, t: g * (x - t) / np.maximum(x * (1 - x), 1e-12), bce_target_slope)
 
 
-class BCEWithLogits(Function):
+class BCEWithLogits(Elementwise):
     """l = (1 - t)·x + (1 + (w - 1)·t)·ln(1 + e⁻ˣ): BCE of sigmoid(x), positives weighted by w.
 
-    ∂l/∂x = (1 - t) - (1 + (w - 1)·t)·σ(-x);  ∂l/∂t = -x + (w - 1)·ln(1 + e⁻ˣ). Saves x, t, w.
+    ∂l/∂x = (1 - t) - (1 + (w - 1)·t)·σ(-x);  ∂l/∂t = -x + (w - 1)·ln(1 + e⁻ˣ).
     """
 
-    def forward(self, x: Array, t: Array, w: Array) -> Array:
-        self.save_for_backward(x, t, w)
-        return (1 - t) * x + (1 + (w - 1) * t) * log1p_exp(-x)
-
-    def backward(self, grad: Array) -> Gradients:
-        x, t, w = self.saved
-        need_x, need_t, _ = self.needs_input_grad
-        dx = grad * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)) if need_x else None
-        dt = grad * ((w - 1) * log1p_exp(-x) - x) if need_t else None
-        return dx, dt, None
+    function = staticmethod(lambda x, t, w: (1 - t) * x + (1 + (w - 1) * t) * log1p_exp(-x))
+    slopes = (
+        lambda g, x, t, w: g * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)),
+        lambda g, x, w: g * ((w - 1) * log1p_exp(-x) - x),
+        None,
+    )
+    names = "xtw"
 
 
 def log1p_exp(x: Array) -> Array:
@@ -163,40 +161,23 @@ def log1p_exp(x: Array) -> Array:
     return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
 
 
-class SmoothL1(Function):
-    """l = d²/(2β) where |d| < β, else |d| - β/2;  ∂L/∂d = g·d/β or g·sign d. Saves d."""
-
-    def forward(self, difference: Array, beta: float) -> Array:
-        self.beta = beta
-        self.save_for_backward(difference)
-        size = np.abs(difference)
-        if beta == 0:
-            return size
-        square = 0.5 * difference * difference / beta
-        return np.where(size < beta, square, size - 0.5 * beta)
-
-    def backward(self, grad: Array) -> Gradients:
-        (difference,) = self.saved
-        slope = np.sign(difference)
-        if self.beta > 0:
-            slope = np.where(np.abs(difference) < self.beta, difference / self.beta, slope)
-        return grad * slope
-
-
-class KLDiv(Function):
-    """l = t·(ln t - x), 0 where t = 0;  ∂l/∂x = -t,  ∂l/∂t = ln t + 1 - x. Saves x and t."""
-
-    def forward(self, x: Array, t: Array) -> Array:
-        self.save_for_backward(x, t)
-        return t * (self.log_or_zero(t) - x)
-
-    def backward(self, grad: Array) -> Gradients:
-        x, t = self.saved
-        need_x, need_t = self.needs_input_grad
-        dx = unbroadcast(-grad * t, x.shape) if need_x else None
-        dt = unbroadcast(grad * (self.log_or_zero(t) + 1 - x), t.shape) if need_t else None
-        return dx, dt
+class SmoothL1(Elementwise):
+    """l = d²/(2β) where |d| < β, else |d| - β/2;  ∂L/∂d = g·d/β or g·sign d."""
 
     @staticmethod
-    def log_or_zero(t: Array) -> Array:
-        return np.log(np.where(t == 0, 1, t))
+    def function(x: Array, beta: float) -> Array:
+        size = np.abs(x)
+        return np.where(size < beta, 0.5 * x * x / (beta or 1), size - 0.5 * beta)
+
+    slopes = (lambda g, x, beta: g * np.where(np.abs(x) < beta, x / (beta or 1), np.sign(x)),)
+
+
+class KLDiv(Elementwise):
+    """l = t·(ln t - x), 0 where t = 0;  ∂l/∂x = -t,  ∂l/∂t = ln t + 1 - x."""
+
+    function, names = staticmethod(lambda x, t: t * (log_or_zero(t) - x)), "xt"
+    slopes = (lambda g, t: -g * t, lambda g, x, t: g * (log_or_zero(t) + 1 - x))
+
+
+def log_or_zero(t: Array) -> Array:
+    return np.log(np.where(t == 0, 1, t))
