@@ -30,11 +30,11 @@ CASES = {
     "sum, other side": (lambda m, x: (x + m.norm(m.conv(x))).relu(), "ConvNormBlock"),
     "another pool": (lambda m, x: F.max_pool2d(m.conv(x).relu(), 3), "ConvBlock MaxPool2d"),
     "sum, pool": (lambda m, x: F.max_pool2d((m.conv(x) + x).relu(), 2), "ConvBlock MaxPool2d"),
-    "read twice": (lambda m, x: (c := m.conv(x)).relu() + c, "Conv3x3 ReLU Add"),
-    "with itself": (lambda m, x: ((c := m.conv(x)) + c).relu(), "Conv3x3 Add ReLU"),
-    "broadcast": (lambda m, x: (m.conv(x) + tg.ones(8)).relu(), "Conv3x3 Add ReLU"),
+    "read twice": (lambda m, x: (c := m.conv(x)).relu() + c, "Conv3x3 Chain"),
+    "with itself": (lambda m, x: ((c := m.conv(x)) + c).relu(), "Conv3x3 Chain"),
+    "broadcast": (lambda m, x: (m.conv(x) + tg.ones(8)).relu(), "Conv3x3 Chain"),
     "no relu": (lambda m, x: m.norm(m.conv(x)), "Conv3x3 BatchNorm"),
-    "relu of the other": (lambda m, x: m.conv(x) + x.relu(), "Conv3x3 ReLU Add"),
+    "relu of the other": (lambda m, x: m.conv(x) + x.relu(), "Conv3x3 Chain"),
 }
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from tinygrad_fm.ops.fast.layout import LARGE, chunked
 from tinygrad_fm.ops.function import Array, Function, Gradients, select, unbroadcast, where
 
+once: Any = cache  # (mypy holds that classes cannot be hashed)
+
 
 class Elementwise(Function):
     """y = f(a, …), element by element with broadcasting, written as formulas.
@@ -37,14 +39,14 @@ class Elementwise(Function):
         if True in self.needs_input_grad:
             self.how, values = options, (*inputs, y)
             self.shapes = [x.shape for x in inputs]
-            saved, _ = gradients_of(type(self), self.needs_input_grad)  # type: ignore[arg-type]
+            saved, _ = gradients_of(type(self), self.needs_input_grad)
             self.save_for_backward(*[values[i] for i in saved])
         return y
 
     def backward(self, grad: Array) -> Gradients:
         saved, how, shapes = self.saved, self.how, self.shapes
         found: list[Any] = [None] * len(shapes)
-        _, wanted = gradients_of(type(self), self.needs_input_grad)  # type: ignore[arg-type]
+        _, wanted = gradients_of(type(self), self.needs_input_grad)
         for i, slope, asks in wanted:
             dx = grad
             if slope.formula is not passed_on:
@@ -72,7 +74,7 @@ def passed_on(g: Array) -> Array:
     return g
 
 
-@cache
+@once
 def slopes_of(operation: Any) -> Sequence[Slope | None]:
     """For each input."""
     names, found = [*operation.names, "y"], list[Slope | None]()
@@ -86,7 +88,7 @@ def slopes_of(operation: Any) -> Sequence[Slope | None]:
     return found
 
 
-@cache
+@once
 def gradients_of(
     operation: Any, needs: tuple[bool, ...]
 ) -> tuple[Sequence[int], Sequence[tuple[int, Slope, Sequence[int]]]]:

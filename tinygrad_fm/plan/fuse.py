@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.ops.pool import Window
+from tinygrad_fm.plan.chains import with_chains
 from tinygrad_fm.plan.trace import Node, Trace
 
 HALVING = Window((2, 2), (2, 2), (0, 0), (1, 1), False)
@@ -55,7 +56,7 @@ def fuse(trace: Trace, recording: bool = True) -> Trace:
     for node in trace.nodes:
         if node.operation is ops.Conv3x3:
             graph.conv_block(node)
-    return replace(trace, nodes=list(graph.nodes()))
+    return with_chains(replace(trace, nodes=list(graph.nodes())))
 
 
 class _Graph:
