@@ -16,13 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.ops.elementwise import Elementwise, passed_on, slopes_of
-from tinygrad_fm.ops.fast.chunks import NUMBERS, even_chunks
+from tinygrad_fm.ops.fast.chunks import even_chunks
 from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Array, Function, unbroadcast
 from tinygrad_fm.plan.build import Builder, Kernel
 from tinygrad_fm.plan.replay import Registers
 from tinygrad_fm.plan.trace import Node, Trace
+
+PIECE = 1 << 17  # numbers; with fewer, threads wait longer for Python than NumPy runs without it
 
 
 class Chain(Function):
@@ -56,6 +59,7 @@ def with_chains(trace: Trace) -> Trace:
 
     A chain is built from its end: an operation belongs to it if all that reads its result does.
     """
+    trace = replace(trace, nodes=_masks_first(trace))
     nodes: list[Node | None] = [*trace.nodes]
     moved = {v for node in trace.nodes for v in node.operation.moved(node.inputs, **node.options)}
     readers: dict[int, set[int]] = {v: {len(nodes)} for v in trace.outputs}
@@ -80,6 +84,23 @@ def with_chains(trace: Trace) -> Trace:
             parts = tuple(chain[i] for i in sorted(chain))
             nodes[end] = Node(Chain, _inputs_of(parts), {"parts": parts}, last.output)
     return replace(trace, nodes=[node for node in nodes if node is not None])
+
+
+def _masks_first(trace: Trace) -> list[Node]:
+    """The nodes with masks for dropout made in the likeness of what goes into the operations before
+    it: they are drawn in the same order, and what lies between need not get to memory."""
+    likeness: dict[int, int] = {}
+    nodes = []
+    for node in trace.nodes:
+        if node.operation is KeepMask:
+            (x,) = node.inputs
+            node = node._replace(inputs=(likeness.get(x, x),))
+        elif is_link(trace, node):
+            mine = trace.specs[node.output]
+            alike = [likeness.get(x, x) for x in node.inputs if trace.specs[x] == mine]
+            likeness[node.output] = alike[0] if alike else node.output
+        nodes.append(node)
+    return nodes
 
 
 # ------------------------------------------------------------------------------ formulas in a row
@@ -117,10 +138,10 @@ def carry_out(steps: Sequence[Step], values: dict[int, Any], targets: Targets) -
 
 
 def cut(shape: Sequence[int]) -> list[tuple[slice, ...]]:
-    """Pieces of up to `NUMBERS` numbers, one behind the other."""
+    """Pieces of up to `PIECE` numbers, one behind the other."""
     rest = math.prod(shape[1:])
-    if rest <= NUMBERS:
-        return [(rows,) for rows in even_chunks(shape[0], NUMBERS // rest)]
+    if rest <= PIECE:
+        return [(rows,) for rows in even_chunks(shape[0], PIECE // rest)]
     return [(slice(i, i + 1), *more) for i in range(shape[0]) for more in cut(shape[1:])]
 
 
@@ -217,7 +238,7 @@ class Chained(Kernel):
         """Add a call that carries out steps on registers, each given with the value's number; into
         those of `sums` goes what is left of a value when it is summed up."""
         specs, (shape, _, order) = self.plan.specs, self.plan.specs[self.node.output]
-        if math.prod(shape) <= NUMBERS:
+        if math.prod(shape) <= PIECE:
 
             def run(r: Registers) -> None:
                 values = {i: r[register] for i, register in reads}

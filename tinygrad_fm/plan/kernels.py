@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.ops.conv import PLAIN
+from tinygrad_fm.ops.dropout import KeepMask, draw
 from tinygrad_fm.ops.fast.memory import copy_of
 from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.matmul import SERIAL, product
@@ -126,6 +127,14 @@ class View(Kernel):
         self.plan.look(dy, x, view.backward)  # type: ignore[arg-type]  # of one input
 
 
+class Drawn(Kernel):
+    """A mask for dropout, which stays as long as the plan: see `Planned.twin`."""
+
+    def forward(self) -> None:
+        y, how = self.plan.output(self.node), self.node.options
+        self.plan.add(lambda r: draw(r[y], **how))
+
+
 # ------------------------------------------------------------------------------ products
 
 
@@ -201,6 +210,8 @@ def kernel_of(
         return Folded
     if node.operation is Chain or is_link(trace, node):
         return Chained
+    if node.operation is KeepMask:
+        return Drawn
     if not simple:
         return Generic
     if node.operation in CONVOLUTIONS and not recording and specs[0].shape[0] == 1:
