@@ -261,7 +261,7 @@ def test_losses_made_of_formulas():
 
 
 def test_what_is_written_over_was_read_before(pieces):
-    """The gradient of a chain's result is given up for that of an input; sums are made of it too."""
+    """The gradient of a chain's result makes room for that of an input; sums are made of it too."""
 
     def function(x, w, b, c):
         y = F.linear(x, w)

@@ -360,19 +360,22 @@ class Clamp(Elementwise):
 class Tanh(Elementwise):
     """y = tanh x;  ∂L/∂x = g·(1 - y²)."""
 
-    function, slopes = np.tanh, (lambda g, y: g * (1 - y * y),)
+    function = np.tanh
+    slopes = (lambda g, y, out=None: np.multiply(g, 1 - y * y, out=out),)
 
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1/(1 + e⁻ˣ): exact for very negative x too, where e⁻ˣ overflows to ∞ and 1/∞ = 0."""
     with np.errstate(over="ignore"):
-        return np.reciprocal(1 + np.exp(-x), out=out)
+        y = np.exp(np.negative(x, out=out), out=out)
+    return np.reciprocal(np.add(y, 1, out=out), out=out)
 
 
 class Sigmoid(Elementwise):
     """y = 1/(1 + e⁻ˣ);  ∂L/∂x = g·y·(1 - y)."""
 
-    function, slopes = staticmethod(sigmoid), (lambda g, y: g * (y * (1 - y)),)
+    function = staticmethod(sigmoid)
+    slopes = (lambda g, y, out=None: np.multiply(g, y * (1 - y), out=out),)
 
 
 def positive_part(x: Array, out: Array | None = None) -> Array:
