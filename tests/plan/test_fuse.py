@@ -6,7 +6,7 @@ import pytest
 import tinygrad_fm as tg
 from tinygrad_fm import nn, no_grad
 from tinygrad_fm.nn import functional as F
-from tinygrad_fm.plan.compiled import plan_of
+from tinygrad_fm.plan.compiled import Compiled, plan_of
 
 
 class Net(nn.Module):
@@ -85,3 +85,32 @@ def test_norms_in_evaluation_become_weights():
             f"{folded} ConvBlock Reshape {folded} Linear {folded} Conv2d"
         )
     assert "BatchNorm" in operations(model, tg.randn(3, 2, 8, 8))  # a graph wants its parameters
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_log_softmax_and_its_loss_are_one(reduction):
+    weight, target = tg.tensor([1.0, 0.5, 2.0]), tg.tensor([0, 2, -100, 1])
+    x = np.random.default_rng(0).standard_normal((4, 3, 2)).astype(np.float32)
+    for shape, axis, wanted in (
+        ((4, 3), 1, "CrossEntropy"),
+        ((4, 3), -1, "CrossEntropy"),
+        ((4, 3), 0, "LogSoftmax NLLLoss"),
+        ((4, 3, 2), 1, "CrossEntropy"),
+        ((4, 3, 2), 2, "LogSoftmax NLLLoss"),
+    ):
+        t = target if len(shape) == 2 else tg.stack([target, target], 1)
+
+        def loss(x, axis=axis, t=t):
+            return F.nll_loss(F.log_softmax(x, axis), t, weight, reduction=reduction)
+
+        compiled, results = Compiled(loss, []), []
+        for function in (loss, compiled, compiled, compiled):
+            given = tg.tensor(np.resize(x, shape), requires_grad=True)
+            y = function(given)
+            y.sum().backward()
+            results.append([y.data, given.grad.data])
+        for other in results[1:]:
+            for ours, theirs in zip(other, results[0], strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        (signature,) = compiled.plans.values()
+        assert " ".join(n.operation.__name__ for n in signature.fused.nodes) == wanted

@@ -145,7 +145,10 @@ class Mul(Elementwise):
     """y = a·b;  ∂L/∂a = g·b,  ∂L/∂b = g·a. Saves a for b's gradient, and b for a's."""
 
     function, names, cheap = np.multiply, "ab", True
-    slopes = (lambda g, b: g * b, lambda g, a: g * a)
+    slopes = (
+        lambda g, b, out=None: np.multiply(g, b, out=out),
+        lambda g, a, out=None: np.multiply(g, a, out=out),
+    )
 
     def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape

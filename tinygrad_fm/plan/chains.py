@@ -19,13 +19,14 @@ import numpy as np
 from tinygrad_fm.ops.dropout import KeepMask
 from tinygrad_fm.ops.elementwise import Elementwise, passed_on, slopes_of
 from tinygrad_fm.ops.fast.chunks import even_chunks
+from tinygrad_fm.ops.fast.layout import LARGE
 from tinygrad_fm.ops.fast.parallel import parallel_for
 from tinygrad_fm.ops.function import Array, Function, unbroadcast
 from tinygrad_fm.plan.build import Builder, Kernel
 from tinygrad_fm.plan.replay import Registers
 from tinygrad_fm.plan.trace import Node, Trace
 
-PIECE = 1 << 17  # numbers; with fewer, threads wait longer for Python than NumPy runs without it
+PIECE = LARGE  # numbers; with fewer, threads wait longer for Python than NumPy runs without it
 
 
 class Chain(Function):

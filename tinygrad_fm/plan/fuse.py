@@ -56,6 +56,8 @@ def fuse(trace: Trace, recording: bool = True) -> Trace:
     for node in trace.nodes:
         if node.operation is ops.Conv3x3:
             graph.conv_block(node)
+        if node.operation is ops.LogSoftmax:
+            graph.cross_entropy(node)
     return with_chains(replace(trace, nodes=list(graph.nodes())))
 
 
@@ -139,6 +141,14 @@ class _Graph:
             inputs = (x, weight, gamma, beta, *bias, *running, *added)
             block = Node(ops.ConvNormBlock, inputs, {**how, "bias": bool(bias)}, end.output)
         self.replace([conv, norm, plus, relu, pool], block)
+
+    def cross_entropy(self, logarithms: Node) -> None:
+        """log-softmax over classes - negative log-likelihood."""
+        loss = self.only_reader(logarithms, ops.NLLLoss)
+        if loss is not None and logarithms.options["axis"] == 1:
+            inputs = (*logarithms.inputs, *loss.inputs[1:])
+            block = Node(ops.CrossEntropy, inputs, loss.options, loss.output)
+            self.replace([logarithms, loss], block)
 
     def shape(self, value: int) -> tuple[int, ...]:
         return self.specs[value].shape
