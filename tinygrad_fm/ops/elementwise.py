@@ -32,7 +32,6 @@ class Elementwise(Function):
     slopes: Sequence[Callable[..., Any] | None]
     names: Sequence[str] = "x"
     cheap = False
-    wanted: Any  # see `gradients_of`
 
     def forward(self, *inputs: Any, **options: Any) -> Array:
         function = partial(self.function, **options) if options else self.function
@@ -40,14 +39,14 @@ class Elementwise(Function):
         if True in self.needs_input_grad:
             self.how, values = options, (*inputs, y)
             self.shapes = [x.shape for x in inputs]
-            saved, self.wanted = gradients_of(type(self), self.needs_input_grad)
+            saved, self.formulas = gradients_of(type(self), self.needs_input_grad)
             self.save_for_backward(*[values[i] for i in saved])
         return y
 
     def backward(self, grad: Array) -> Gradients:
         saved, how, shapes = self.saved, self.how, self.shapes
         found: list[Any] = [None] * len(shapes)
-        for i, slope, asks in self.wanted:
+        for i, slope, asks in self.formulas:
             dx = grad
             if slope.formula is not passed_on:
                 dx = chunked(slope.given(how), grad, *[saved[j] for j in asks])
