@@ -6,7 +6,7 @@ import pytest
 import tinygrad_fm as tg
 from tinygrad_fm import Tensor, nn, no_grad
 from tinygrad_fm.nn import functional as F
-from tinygrad_fm.plan.compiled import plan_of
+from tinygrad_fm.plan.compiled import Compiled, plan_of
 
 
 class Net(nn.Module):
@@ -36,11 +36,11 @@ CASES = {
         lambda m, x: F.max_pool2d((m.conv(x) + x).relu(), 2),
         "Conv3x3+relu+residual MaxPool2d",
     ),
-    "read twice": (lambda m, x: (c := m.conv(x)).relu() + c, "Conv3x3 ReLU Add"),
-    "with itself": (lambda m, x: ((c := m.conv(x)) + c).relu(), "Conv3x3 Add ReLU"),
-    "broadcast": (lambda m, x: (m.conv(x) + tg.ones(8)).relu(), "Conv3x3 Add ReLU"),
+    "read twice": (lambda m, x: (c := m.conv(x)).relu() + c, "Conv3x3 Chain"),
+    "with itself": (lambda m, x: ((c := m.conv(x)) + c).relu(), "Conv3x3 Chain"),
+    "broadcast": (lambda m, x: (m.conv(x) + tg.ones(8)).relu(), "Conv3x3 Chain"),
     "no relu": (lambda m, x: m.norm(m.conv(x)), "Conv3x3 BatchNorm"),
-    "relu of the other": (lambda m, x: m.conv(x) + x.relu(), "Conv3x3 ReLU Add"),
+    "relu of the other": (lambda m, x: m.conv(x) + x.relu(), "Conv3x3 Chain"),
     "strided, relu": (lambda m, x: m.strided(x).relu(), "Conv2d+relu"),
     "strided, relu, pool": (
         lambda m, x: F.max_pool2d(m.strided(x).relu(), 2),
@@ -120,3 +120,32 @@ def test_norms_in_evaluation_become_weights():
             f"{folded} Conv3x3+relu Reshape {folded} Linear {folded} Conv2d"
         )
     assert "BatchNorm" in operations(model, tg.randn(3, 2, 8, 8))  # a graph wants its parameters
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_log_softmax_and_its_loss_are_one(reduction):
+    weight, target = tg.tensor([1.0, 0.5, 2.0]), tg.tensor([0, 2, -100, 1])
+    x = np.random.default_rng(0).standard_normal((4, 3, 2)).astype(np.float32)
+    for shape, axis, wanted in (
+        ((4, 3), 1, "CrossEntropy"),
+        ((4, 3), -1, "CrossEntropy"),
+        ((4, 3), 0, "LogSoftmax NLLLoss"),
+        ((4, 3, 2), 1, "CrossEntropy"),
+        ((4, 3, 2), 2, "LogSoftmax NLLLoss"),
+    ):
+        t = target if len(shape) == 2 else tg.stack([target, target], 1)
+
+        def loss(x, axis=axis, t=t):
+            return F.nll_loss(F.log_softmax(x, axis), t, weight, reduction=reduction)
+
+        compiled, results = Compiled(loss, []), []
+        for function in (loss, compiled, compiled, compiled):
+            given = tg.tensor(np.resize(x, shape), requires_grad=True)
+            y = function(given)
+            y.sum().backward()
+            results.append([y.data, given.grad.data])
+        for other in results[1:]:
+            for ours, theirs in zip(other, results[0], strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        (signature,) = compiled.plans.values()
+        assert " ".join(n.operation.__name__ for n in signature.fused.nodes) == wanted

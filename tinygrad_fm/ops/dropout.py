@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_fm.ops.elementwise import Elementwise
+from tinygrad_fm.ops.fast.chunks import NUMBERS, chunks_of
 from tinygrad_fm.ops.fast.memory import empty_like
-from tinygrad_fm.ops.function import Array, Function, Gradients
+from tinygrad_fm.ops.function import Array, Function
 
 
-class Dropout(Function):
-    """y = x·m/(1 - p), m = 0 with probability p, else 1;  ∂L/∂x = g·m/(1 - p). Saves m."""
+def dropped(x: Array, mask: Array, p: float, out: Array | None = None) -> Array:
+    y = np.multiply(x, mask, out=out)
+    y *= 0.0 if p == 1 else 1 / (1 - p)
+    return y
 
-    def forward(self, x: Array, mask: Array, p: float) -> Array:
-        self.p = p
-        self.save_for_backward(mask)
-        y = empty_like(x)
-        np.multiply(x, mask, out=y)
-        y *= 0.0 if p == 1 else 1 / (1 - p)
-        return y
 
-    def backward(self, grad: Array) -> Gradients:
-        return Dropout.of(grad, *self.saved, p=self.p)
+class Dropout(Elementwise):
+    """y = x·m/(1 - p), m = 0 with probability p, else 1;  ∂L/∂x = g·m/(1 - p)."""
+
+    function, names, cheap = staticmethod(dropped), ("x", "mask"), True
+    slopes = (lambda g, mask, p: Dropout.of(g, mask, p=p), None)
 
 
 class KeepMask(Function):
@@ -33,18 +33,27 @@ class KeepMask(Function):
 
 
 def keep_mask(x: Array, p: float, generator: np.random.Generator) -> Array:
-    """Booleans in x's shape and memory layout, each False with probability p.
+    """Booleans in x's shape and memory layout, each False with probability p: see `draw`."""
+    mask = empty_like(x, bool)
+    draw(mask, p, generator)
+    return mask
+
+
+def draw(mask: Array, p: float, generator: np.random.Generator) -> None:
+    """Write booleans into an array without gaps, in the order of its memory, each False with
+    probability p.
 
     A random byte is enough where p is a multiple of 1/256 (.25, .5); any other p is compared with
     32 random bits. Words of 64 bits are several times cheaper than random floats.
     """
     dtype = np.dtype(np.uint8 if (p * 256).is_integer() else np.uint32)
-    words = -(-x.size * dtype.itemsize // 8)
-    noise = generator.integers(2**64, size=words, dtype=np.uint64).view(dtype)[: x.size]
-    mask = empty_like(x, bool)
     kept = mask.ravel(order="K")
-    if p < 1:
-        np.greater_equal(noise, round(p * 256**dtype.itemsize), out=kept)
-    else:
-        kept[...] = False
-    return mask
+    for part in chunks_of(mask.size, NUMBERS):  # whose words stay in a cache
+        words = -(-kept[part].size * dtype.itemsize // 8)
+        noise = generator.integers(2**64, size=words, dtype=np.uint64).view(dtype)
+        if p < 1:
+            np.greater_equal(
+                noise[: kept[part].size], round(p * 256**dtype.itemsize), out=kept[part]
+            )
+        else:
+            kept[part] = False

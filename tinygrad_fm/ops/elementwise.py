@@ -2,19 +2,112 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from tinygrad_fm.ops.fast.layout import LARGE, chunked
 from tinygrad_fm.ops.function import Array, Function, Gradients, select, unbroadcast, where
 
+once: Any = cache  # (mypy holds that classes cannot be hashed)
 
-class Add(Function):
+
+class Elementwise(Function):
+    """y = f(a, …), element by element with broadcasting, written as formulas.
+
+    Attributes:
+        function: y of the inputs, and of the options by name; it may take `out`.
+        slopes: for each input the formula of its gradient, as if nothing had been broadcast, or
+            None. Its arguments' names say what it is made of: g, inputs (called as in `names`) and
+            y, which are saved for it, and options. It may take `out`.
+        names: of the inputs.
+        cheap: whether y is computed again as fast as it would be fetched from memory.
+    """
+
+    function: Any
+    slopes: Sequence[Callable[..., Any] | None]
+    names: Sequence[str] = "x"
+    cheap = False
+
+    def forward(self, *inputs: Any, **options: Any) -> Array:
+        function = partial(self.function, **options) if options else self.function
+        y = np.asarray(chunked(function, *inputs))
+        if True in self.needs_input_grad:
+            self.how, values = options, (*inputs, y)
+            self.shapes = [x.shape for x in inputs]
+            saved, self.formulas = gradients_of(type(self), self.needs_input_grad)
+            self.save_for_backward(*[values[i] for i in saved])
+        return y
+
+    def backward(self, grad: Array) -> Gradients:
+        saved, how, shapes = self.saved, self.how, self.shapes
+        found: list[Any] = [None] * len(shapes)
+        for i, slope, asks in self.formulas:
+            dx = grad
+            if slope.formula is not passed_on:
+                dx = chunked(slope.given(how), grad, *[saved[j] for j in asks])
+            found[i] = dx if dx.shape == shapes[i] else unbroadcast(dx, shapes[i])
+        return found[0] if len(found) == 1 else tuple(found)
+
+
+class Slope(NamedTuple):
+    """A formula of `Elementwise.slopes`; which of (*inputs, y) and which options it asks for."""
+
+    formula: Callable[..., Any]
+    asks: tuple[int, ...]
+    options: tuple[str, ...]
+
+    def given(self, options: dict[str, Any]) -> Callable[..., Any]:
+        """The formula with its options."""
+        if not self.options:
+            return self.formula
+        return partial(self.formula, **{name: options[name] for name in self.options})
+
+
+def passed_on(g: Array) -> Array:
+    """The slope of a term."""
+    return g
+
+
+@once
+def slopes_of(operation: Any) -> Sequence[Slope | None]:
+    """For each input."""
+    names, found = [*operation.names, "y"], list[Slope | None]()
+    for slope in operation.slopes:
+        if slope is None:
+            found.append(None)
+            continue
+        _, *asks = (name for name in inspect.signature(slope).parameters if name != "out")
+        arrays = tuple(names.index(name) for name in asks if name in names)
+        found.append(Slope(slope, arrays, tuple(name for name in asks if name not in names)))
+    return found
+
+
+@once
+def gradients_of(
+    operation: Any, needs: tuple[bool, ...]
+) -> tuple[Sequence[int], Sequence[tuple[int, Slope, Sequence[int]]]]:
+    """Which of (*inputs, y) are saved for the inputs that want a gradient; for each of these its
+    number, slope, and where among the saved ones stands what that asks for."""
+    pairs = zip(needs, slopes_of(operation), strict=True)
+    wanted = [(i, slope) for i, (need, slope) in enumerate(pairs) if need and slope]
+    saved = sorted({j for _, slope in wanted for j in slope.asks})
+    return saved, [(i, slope, [saved.index(j) for j in slope.asks]) for i, slope in wanted]
+
+
+# The methods of these three and of ReLU do what `Elementwise` does, in fewer steps: they are called
+# most often.
+
+
+class Add(Elementwise):
     """y = a + b;  ∂L/∂a = g,  ∂L/∂b = g."""
+
+    function, names, cheap = np.add, "ab", True
+    slopes = (passed_on, passed_on)
 
     def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
@@ -27,8 +120,11 @@ class Add(Function):
         return da, db
 
 
-class Sub(Function):
+class Sub(Elementwise):
     """y = a - b;  ∂L/∂a = g,  ∂L/∂b = -g."""
+
+    function, names, cheap = np.subtract, "ab", True
+    slopes = (passed_on, lambda g: -g)
 
     def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
@@ -44,8 +140,14 @@ class Sub(Function):
 in_chunks: Any = partial(chunked, np.multiply)
 
 
-class Mul(Function):
+class Mul(Elementwise):
     """y = a·b;  ∂L/∂a = g·b,  ∂L/∂b = g·a. Saves a for b's gradient, and b for a's."""
+
+    function, names, cheap = np.multiply, "ab", True
+    slopes = (
+        lambda g, b, out=None: np.multiply(g, b, out=out),
+        lambda g, a, out=None: np.multiply(g, a, out=out),
+    )
 
     def forward(self, a: Array, b: Array) -> Array:
         self.a_shape, self.b_shape = a.shape, b.shape
@@ -61,52 +163,29 @@ class Mul(Function):
         return da, db
 
 
-def quotient_slope(grad: Array, a: Array, b: Array) -> Array:
-    return -grad * (a / b) / b
+# What is infinite or NaN says so by its value: no warning beside it.
+silent = np.errstate(divide="ignore", invalid="ignore")
+quiet = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 
-class Div(Function):
-    """y = a/b;  ∂L/∂a = g/b,  ∂L/∂b = -g·(a/b)/b, where b² could overflow.
+class Div(Elementwise):
+    """y = a/b;  ∂L/∂a = g/b,  ∂L/∂b = -g·(a/b)/b, where b² could overflow."""
 
-    Saves b, and a for b's gradient.
-    """
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.a_shape = a.shape
-        self.save_for_backward(a if self.needs_input_grad[1:] == (True,) else None, b)
-        return chunked(np.divide, a, b)
-
-    def backward(self, grad: Array) -> Gradients:
-        a, b = self.saved
-        need_a, need_b = self.needs_input_grad
-        da = unbroadcast(chunked(np.divide, grad, b), self.a_shape) if need_a else None
-        db = unbroadcast(chunked(quotient_slope, grad, a, b), b.shape) if need_b else None
-        return da, db
+    function, names, cheap = np.divide, "ab", True
+    slopes = (lambda g, b: g / b, lambda g, a, b: -g * (a / b) / b)
 
 
-class Pow(Function):
-    """y = aᵇ;  ∂L/∂a = g·b·aᵇ⁻¹,  ∂L/∂b = g·aᵇ·ln a. Saves a, b and y.
+class Pow(Elementwise):
+    """y = aᵇ;  ∂L/∂a = g·b·aᵇ⁻¹,  ∂L/∂b = g·aᵇ·ln a.
 
     As in PyTorch, ∂L/∂a is 0 where b = 0 and ∂L/∂b is 0 where a = 0 and b ≥ 0.
     """
 
-    def forward(self, a: Array, b: Array) -> Array:
-        y = np.asarray(np.power(a, b))
-        self.save_for_backward(a, b, y)
-        return y
-
-    def backward(self, grad: Array) -> Gradients:
-        a, b, y = self.saved
-        need_a, need_b = self.needs_input_grad
-        da = db = None
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if need_a:
-                slope = np.where(b == 0, 0, b * np.power(a, b - 1))
-                da = unbroadcast(grad * slope, a.shape)
-            if need_b:
-                slope = np.where((a == 0) & (b >= 0), 0, y * np.log(a))
-                db = unbroadcast(grad * slope, b.shape)
-        return da, db
+    function, names = np.power, "ab"
+    slopes = (
+        silent(lambda g, a, b: g * np.where(b == 0, 0, b * np.power(a, b - 1))),
+        silent(lambda g, a, b, y: g * np.where((a == 0) & (b >= 0), 0, y * np.log(a))),
+    )
 
 
 def refusing_zero(ufunc: np.ufunc) -> Callable[..., Array]:
@@ -135,33 +214,22 @@ class FloorDiv(Function):
         raise RuntimeError("a // b has no derivative; use a / b, or (a // b).detach()")
 
 
-class Remainder(Function):
-    """y = a - b·⌊a/b⌋;  ∂L/∂a = g,  ∂L/∂b = -g·⌊a/b⌋. Saves a and b."""
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.save_for_backward(a, b)
-        return remainder(a, b)
-
-    def backward(self, grad: Array) -> Gradients:
-        a, b = self.saved
-        need_a, need_b = self.needs_input_grad
-        db = None
-        if need_b:
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                recorded = not isinstance(b, np.ndarray)  # then ⌊a/b⌋ is a constant
-                whole = np.floor(a / b) if recorded else np.floor_divide(a, b)
-                db = unbroadcast(-grad * whole, b.shape)
-        return unbroadcast(grad, a.shape) if need_a else None, db
+def whole_quotient(a: Array, b: Array) -> Array:
+    recorded = not isinstance(b, np.ndarray)  # then ⌊a/b⌋ is a constant
+    return np.floor(a / b) if recorded else np.floor_divide(a, b)
 
 
-class Neg(Function):
+class Remainder(Elementwise):
+    """y = a - b·⌊a/b⌋;  ∂L/∂a = g,  ∂L/∂b = -g·⌊a/b⌋."""
+
+    function, names = staticmethod(remainder), "ab"
+    slopes = (passed_on, quiet(lambda g, a, b: -g * whole_quotient(a, b)))
+
+
+class Neg(Elementwise):
     """y = -x;  ∂L/∂x = -g."""
 
-    def forward(self, x: Array) -> Array:
-        return np.negative(x)
-
-    def backward(self, grad: Array) -> Gradients:
-        return -grad
+    function, slopes, cheap = np.negative, (lambda g: -g,), True
 
 
 class Cast(Function):
@@ -185,80 +253,35 @@ class Clone(Function):
         return grad
 
 
-class SavesInput(Function):
-    """y = f(x), whose derivative is written in terms of x."""
+class Exp(Elementwise):
+    """y = eˣ;  ∂L/∂x = g·y."""
 
-    function: Any
-
-    def forward(self, x: Array) -> Array:
-        self.save_for_backward(x)
-        return chunked(self.function, x)
+    function, slopes = np.exp, (lambda g, y: g * y,)
 
 
-class SavesOutput(Function):
-    """y = f(x), whose derivative is written in terms of y."""
+class Expm1(Elementwise):
+    """y = eˣ - 1, exact for small x;  ∂L/∂x = g·(y + 1)."""
 
-    function: Any
-
-    def forward(self, x: Array) -> Array:
-        y = np.asarray(chunked(self.function, x))
-        self.save_for_backward(y)
-        return y
+    function, slopes = np.expm1, (lambda g, y: g * (y + 1),)
 
 
-# What is infinite or NaN says so by its value: no warning beside it.
-silent = np.errstate(divide="ignore", invalid="ignore")
-
-
-class Exp(SavesOutput):
-    """y = eˣ;  ∂L/∂x = g·y. Saves y."""
-
-    function = np.exp
-
-    def backward(self, grad: Array) -> Gradients:
-        (y,) = self.saved
-        return chunked(np.multiply, grad, y)
-
-
-class Expm1(SavesOutput):
-    """y = eˣ - 1, exact for small x;  ∂L/∂x = g·(y + 1). Saves y."""
-
-    function = np.expm1
-
-    def backward(self, grad: Array) -> Gradients:
-        (y,) = self.saved
-        return grad * (y + 1)
-
-
-class Log1p(SavesInput):
-    """y = ln(1 + x), exact for small x;  ∂L/∂x = g/(1 + x). Saves x."""
+class Log1p(Elementwise):
+    """y = ln(1 + x), exact for small x;  ∂L/∂x = g/(1 + x)."""
 
     function = staticmethod(silent(np.log1p))
-
-    def backward(self, grad: Array) -> Gradients:
-        (x,) = self.saved
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return grad / (1 + x)
+    slopes = (silent(lambda g, x: g / (1 + x)),)
 
 
-class Sin(SavesInput):
-    """y = sin x;  ∂L/∂x = g·cos x. Saves x."""
+class Sin(Elementwise):
+    """y = sin x;  ∂L/∂x = g·cos x."""
 
-    function = np.sin
-
-    def backward(self, grad: Array) -> Gradients:
-        (x,) = self.saved
-        return chunked(lambda g, x: g * np.cos(x), grad, x)
+    function, slopes = np.sin, (lambda g, x: g * np.cos(x),)
 
 
-class Cos(SavesInput):
-    """y = cos x;  ∂L/∂x = -g·sin x. Saves x."""
+class Cos(Elementwise):
+    """y = cos x;  ∂L/∂x = -g·sin x."""
 
-    function = np.cos
-
-    def backward(self, grad: Array) -> Gradients:
-        (x,) = self.saved
-        return chunked(lambda g, x: -g * np.sin(x), grad, x)
+    function, slopes = np.cos, (lambda g, x: -g * np.sin(x),)
 
 
 ERF = np.array([
@@ -287,105 +310,92 @@ def erf(x: Array) -> Array:
         return np.tanh(x + x * (p + ERF[0]))
 
 
-class Erf(SavesInput):
-    """y = erf x = 2/√π ∫₀ˣ e^(-t²) dt;  ∂L/∂x = g·2/√π·e^(-x²). Saves x."""
+class Erf(Elementwise):
+    """y = erf x = 2/√π ∫₀ˣ e^(-t²) dt;  ∂L/∂x = g·2/√π·e^(-x²)."""
 
     function = staticmethod(erf)
-
-    def backward(self, grad: Array) -> Gradients:
-        (x,) = self.saved
-        return chunked(lambda g, x: g * np.exp(-x * x) * (2 / math.sqrt(math.pi)), grad, x)
+    slopes = (lambda g, x: g * np.exp(-x * x) * (2 / math.sqrt(math.pi)),)
 
 
-class Maximum(Function):
-    """y = max(a, b);  g goes to the larger, half to each where they are equal. Saves a and b."""
+class Maximum(Elementwise):
+    """y = max(a, b);  g goes to the larger, half to each where they are equal."""
 
-    def forward(self, a: Array, b: Array) -> Array:
-        self.save_for_backward(a, b)
-        return np.maximum(a, b)
-
-    def backward(self, grad: Array) -> Gradients:
-        a, b = self.saved
-        need_a, need_b = self.needs_input_grad
-        halved = np.where(a == b, 0.5 * grad, grad)
-        da = unbroadcast(np.where(a < b, 0, halved), a.shape) if need_a else None
-        db = unbroadcast(np.where(b < a, 0, halved), b.shape) if need_b else None
-        return da, db
+    function, names, cheap = np.maximum, "ab", True
+    slopes = (
+        lambda g, a, b: np.where(a < b, 0, np.where(a == b, 0.5 * g, g)),
+        lambda g, a, b: np.where(b < a, 0, np.where(a == b, 0.5 * g, g)),
+    )
 
 
-class Log(SavesInput):
-    """y = ln x;  ∂L/∂x = g/x. Saves x. As in PyTorch ln 0 = -∞ and ln of a negative is NaN."""
+class Log(Elementwise):
+    """y = ln x;  ∂L/∂x = g/x. As in PyTorch ln 0 = -∞ and ln of a negative is NaN."""
 
-    function = staticmethod(silent(np.log))
-
-    def backward(self, grad: Array) -> Gradients:
-        (x,) = self.saved
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return grad / x
+    function, slopes = staticmethod(silent(np.log)), (silent(lambda g, x: g / x),)
 
 
-class Sqrt(SavesOutput):
-    """y = √x;  ∂L/∂x = g/(2y). Saves y. Infinite slope at 0, as in PyTorch."""
+class Sqrt(Elementwise):
+    """y = √x;  ∂L/∂x = g/(2y). Infinite slope at 0, as in PyTorch."""
 
-    function = staticmethod(silent(np.sqrt))
-
-    def backward(self, grad: Array) -> Gradients:
-        (y,) = self.saved
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return grad / (2 * y)
+    function, cheap = staticmethod(silent(np.sqrt)), True
+    slopes = (silent(lambda g, y: g / (2 * y)),)
 
 
-class Abs(SavesInput):
-    """y = |x|;  ∂L/∂x = g·sign x, 0 at the kink and for NaN. Saves x."""
+class Abs(Elementwise):
+    """y = |x|;  ∂L/∂x = g·sign x, 0 at the kink and for NaN."""
 
-    function = np.abs
-
-    def backward(self, grad: Array) -> Gradients:
-        (x,) = self.saved
-        return chunked(lambda g, x: g * np.sign(np.where(x == x, x, 0)), grad, x)
+    function, cheap = np.abs, True
+    slopes = (lambda g, x: g * np.sign(np.where(x == x, x, 0)),)
 
 
-class Clamp(Function):
-    """y = min(max(x, low), high);  ∂L/∂x = g where low ≤ x ≤ high, else 0. Saves that mask."""
-
-    def forward(self, x: Array, low: float | None, high: float | None) -> Array:
-        above = x >= (-np.inf if low is None else low)
-        self.save_for_backward(above & (x <= (np.inf if high is None else high)))
-        return np.clip(x, low, high)
-
-    def backward(self, grad: Array) -> Gradients:
-        (inside,) = self.saved
-        return select(grad, inside)
+def inside(x: Array, low: float | None, high: float | None) -> Array:
+    """Whether low ≤ x ≤ high, None being no limit."""
+    return (x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))
 
 
-class Tanh(SavesOutput):
-    """y = tanh x;  ∂L/∂x = g·(1 - y²). Saves y."""
+class Clamp(Elementwise):
+    """y = min(max(x, low), high);  ∂L/∂x = g where low ≤ x ≤ high, else 0."""
+
+    function, cheap = staticmethod(lambda x, low, high: np.clip(x, low, high)), True
+    slopes = (lambda g, x, low, high: select(g, inside(x, low, high)),)
+
+
+class Tanh(Elementwise):
+    """y = tanh x;  ∂L/∂x = g·(1 - y²)."""
 
     function = np.tanh
-
-    def backward(self, grad: Array) -> Gradients:
-        (y,) = self.saved
-        return chunked(lambda g, y: g * (1 - y * y), grad, y)
+    slopes = (lambda g, y, out=None: np.multiply(g, 1 - y * y, out=out),)
 
 
-def sigmoid(x: Array) -> Array:
+def sigmoid(x: Array, out: Array | None = None) -> Array:
     """1/(1 + e⁻ˣ): exact for very negative x too, where e⁻ˣ overflows to ∞ and 1/∞ = 0."""
     with np.errstate(over="ignore"):
-        return np.reciprocal(1 + np.exp(-x))
+        y = np.exp(np.negative(x, out=out), out=out)
+    return np.reciprocal(np.add(y, 1, out=out), out=out)
 
 
-class Sigmoid(SavesOutput):
-    """y = 1/(1 + e⁻ˣ);  ∂L/∂x = g·y·(1 - y). Saves y."""
+class Sigmoid(Elementwise):
+    """y = 1/(1 + e⁻ˣ);  ∂L/∂x = g·y·(1 - y)."""
 
     function = staticmethod(sigmoid)
-
-    def backward(self, grad: Array) -> Gradients:
-        (y,) = self.saved
-        return chunked(lambda g, y: g * (y * (1 - y)), grad, y)
+    slopes = (lambda g, y, out=None: np.multiply(g, y * (1 - y), out=out),)
 
 
-class ReLU(Function):
-    """y = max(x, 0);  ∂L/∂x = g where y > 0, else 0 (0 at the kink, as in PyTorch). Saves y."""
+def positive_part(x: Array, out: Array | None = None) -> Array:
+    """max(x, 0). Against an array of zeros NumPy's loop is vectorised, against the number not."""
+    return np.asarray(np.maximum(x, np.zeros_like(x) if x.size > ZEROS else 0, out=out))
+
+
+ZEROS = 1 << 13  # numbers below which making zeros takes longer than they save
+
+
+def relu_slope(g: Array, y: Array, out: Array | None = None) -> Array:
+    return select(g, y > 0, out)
+
+
+class ReLU(Elementwise):
+    """y = max(x, 0);  ∂L/∂x = g where y > 0, else 0 (0 at the kink, as in PyTorch)."""
+
+    function, slopes, cheap = staticmethod(positive_part), (relu_slope,), True
 
     def forward(self, x: Array) -> Array:
         y = positive_part(x) if x.size <= LARGE else chunked(positive_part, x)
@@ -395,141 +405,90 @@ class ReLU(Function):
     def backward(self, grad: Array) -> Gradients:
         (y,) = self.saved
         small = not isinstance(y, np.ndarray) or y.size <= LARGE
-        return slope(grad, y) if small else chunked(slope, grad, y)
+        return relu_slope(grad, y) if small else chunked(relu_slope, grad, y)
 
 
-def positive_part(x: Array) -> Array:
-    """max(x, 0). Against an array of zeros NumPy's loop is vectorised, against the number not."""
-    return np.asarray(np.maximum(x, np.zeros_like(x) if x.size > ZEROS else 0))
+class LeakyReLU(Elementwise):
+    """y = x where x > 0, else slope·x;  ∂L/∂x = g or slope·g."""
+
+    function = staticmethod(lambda x, negative_slope: where(x > 0, x, negative_slope * x))
+    slopes = (lambda g, x, negative_slope: where(x > 0, g, negative_slope * g),)
+    cheap = True
 
 
-def slope(grad: Array, y: Array) -> Array:
-    return select(grad, y > 0)
+class ELU(Elementwise):
+    """y = x where x > 0, else α(eˣ - 1);  ∂L/∂x = g or g·αeˣ."""
+
+    function = staticmethod(lambda x, alpha: where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
+    slopes = (lambda g, x, y, alpha: where(x <= 0, g * (y + alpha), g),)
 
 
-ZEROS = 1 << 13  # numbers below which making zeros takes longer than they save
+class GELU(Elementwise):
+    """y = x·Φ(x), Φ the standard normal distribution;  ∂L/∂x = g·(Φ(x) + x·φ(x))."""
+
+    function = staticmethod(lambda x: x * normal_cdf(x))
+    slopes = (lambda g, x: g * (normal_cdf(x) + x * normal_density(x)),)
 
 
-class LeakyReLU(Function):
-    """y = x where x > 0, else slope·x;  ∂L/∂x = g or slope·g. Saves x > 0."""
-
-    def forward(self, x: Array, negative_slope: float) -> Array:
-        self.negative_slope = negative_slope
-        positive = chunked(lambda x: x > 0, x)
-        self.save_for_backward(positive)
-        return chunked(self.bent, x, positive)
-
-    def backward(self, grad: Array) -> Gradients:
-        return chunked(self.bent, grad, *self.saved)
-
-    def bent(self, x: Array, positive: Array) -> Array:
-        return where(positive, x, self.negative_slope * x)
+def normal_cdf(x: Array) -> Array:
+    return 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
-class ELU(Function):
-    """y = x where x > 0, else α(eˣ - 1);  ∂L/∂x = g or g·αeˣ. Saves x and y."""
-
-    def forward(self, x: Array, alpha: float) -> Array:
-        self.alpha = alpha
-        y = chunked(lambda x: where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))), x)
-        self.save_for_backward(x, y)
-        return y
-
-    def backward(self, grad: Array) -> Gradients:
-        x, y = self.saved
-        return chunked(lambda g, x, y: where(x <= 0, g * (y + self.alpha), g), grad, x, y)
+def normal_density(x: Array) -> Array:
+    return np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
 
 
-class GELU(Function):
-    """y = x·Φ(x), Φ the standard normal distribution;  ∂L/∂x = g·(Φ(x) + x·φ(x)). Saves x."""
-
-    def forward(self, x: Array) -> Array:
-        self.save_for_backward(x)
-        return chunked(lambda x: x * self.normal_cdf(x), x)
-
-    def backward(self, grad: Array) -> Gradients:
-        return chunked(self.slope, grad, *self.saved)
-
-    def slope(self, grad: Array, x: Array) -> Array:
-        density = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-        return grad * (self.normal_cdf(x) + x * density)
-
-    @staticmethod
-    def normal_cdf(x: Array) -> Array:
-        return 0.5 * (1 + erf(x * math.sqrt(0.5)))
-
-
-class GELUTanh(Function):
-    """y = x/2·(1 + tanh u), u = √(2/π)(x + 0.044715x³): GELU's approximation. Saves x.
+class GELUTanh(Elementwise):
+    """y = x/2·(1 + tanh u), u = √(2/π)(x + 0.044715x³): GELU's approximation.
 
     ∂L/∂x = g·(½(1 + t) + x/2·(1 - t²)·u′) with t = tanh u.
     """
 
-    def forward(self, x: Array) -> Array:
-        self.save_for_backward(x)
-        return chunked(lambda x: 0.5 * x * (1 + self.inner(x)), x)
-
-    def backward(self, grad: Array) -> Gradients:
-        return chunked(self.slope, grad, *self.saved)
-
-    def slope(self, grad: Array, x: Array) -> Array:
-        t = self.inner(x)
-        slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
-        return grad * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
+    function = staticmethod(lambda x: 0.5 * x * (1 + GELUTanh.inner(x)))
+    slopes = (lambda g, x: GELUTanh.slope(g, x),)
 
     @staticmethod
     def inner(x: Array) -> Array:
         return np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
 
+    @staticmethod
+    def slope(g: Array, x: Array) -> Array:
+        t = GELUTanh.inner(x)
+        slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
-class SiLU(Function):
-    """y = x·σ(x), σ the sigmoid;  ∂L/∂x = g·σ(1 + x(1 - σ)). Saves x."""
 
-    def forward(self, x: Array) -> Array:
-        self.save_for_backward(x)
-        return chunked(lambda x: x * sigmoid(x), x)
+def silu_slope(g: Array, x: Array) -> Array:
+    s = Sigmoid.of(x)
+    return g * (s * (1 + x * (1 - s)))
 
-    def backward(self, grad: Array) -> Gradients:
-        return chunked(self.slope, grad, *self.saved)
+
+class SiLU(Elementwise):
+    """y = x·σ(x), σ the sigmoid;  ∂L/∂x = g·σ(1 + x(1 - σ))."""
+
+    function, slopes = staticmethod(lambda x: x * sigmoid(x)), (silu_slope,)
+
+
+class Softplus(Elementwise):
+    """y = ln(1 + e^βx)/β, and x itself where βx > threshold;  ∂L/∂x = g·σ(βx)."""
 
     @staticmethod
-    def slope(grad: Array, x: Array) -> Array:
-        s = Sigmoid.of(x)
-        return grad * (s * (1 + x * (1 - s)))
+    def function(x: Array, beta: float, threshold: float) -> Array:
+        scaled = beta * x
+        curved = np.log1p(np.exp(np.minimum(scaled, threshold))) / beta
+        return where(scaled > threshold, x, curved)
+
+    slopes = (
+        lambda g, x, beta, threshold: where(beta * x > threshold, g, g * Sigmoid.of(beta * x)),
+    )
 
 
-class Softplus(Function):
-    """y = ln(1 + e^βx)/β, and x itself where βx > threshold;  ∂L/∂x = g·σ(βx). Saves x."""
-
-    def forward(self, x: Array, beta: float, threshold: float) -> Array:
-        self.beta, self.threshold = beta, threshold
-        self.save_for_backward(x)
-        return chunked(self.curve, x)
-
-    def curve(self, x: Array) -> Array:
-        scaled = self.beta * x
-        curved = np.log1p(np.exp(np.minimum(scaled, self.threshold))) / self.beta
-        return where(scaled > self.threshold, x, curved)
-
-    def backward(self, grad: Array) -> Gradients:
-        return chunked(self.slope, grad, *self.saved)
-
-    def slope(self, grad: Array, x: Array) -> Array:
-        scaled = self.beta * x
-        return where(scaled > self.threshold, grad, grad * Sigmoid.of(scaled))
-
-
-class Where(Function):
+class Where(Elementwise):
     """y = a where condition, else b;  ∂L/∂a = g where condition, ∂L/∂b = g elsewhere."""
 
-    def forward(self, condition: Array, a: Array, b: Array) -> Array:
-        self.a_shape, self.b_shape = a.shape, b.shape
-        self.save_for_backward(condition)
-        return chunked(where, condition, a, b)
-
-    def backward(self, grad: Array) -> Gradients:
-        condition = np.broadcast_to(self.saved[0], grad.shape)
-        _, need_a, need_b = self.needs_input_grad
-        da = unbroadcast(select(grad, condition), self.a_shape) if need_a else None
-        db = unbroadcast(select(grad, ~condition), self.b_shape) if need_b else None
-        return None, da, db
+    function, names, cheap = staticmethod(where), ("condition", "a", "b"), True
+    slopes = (
+        None,
+        lambda g, condition: select(g, np.broadcast_to(condition, g.shape)),
+        lambda g, condition: select(g, ~np.broadcast_to(condition, g.shape)),
+    )

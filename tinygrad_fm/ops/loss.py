@@ -2,159 +2,218 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_fm.ops.elementwise import Sigmoid
-from tinygrad_fm.ops.function import Array, Function, Gradients, unbroadcast
+from tinygrad_fm.ops.elementwise import Elementwise, Sigmoid
+from tinygrad_fm.ops.fast.by_rows import by_rows, shifted, total
+from tinygrad_fm.ops.fast.layout import chunked
+from tinygrad_fm.ops.function import Array, Function, Gradients
 from tinygrad_fm.ops.softmax import LogSoftmax
 
 
 class NLLLoss(Function):
     """lᵢ = -Σ_c q[i, c]·x[i, c], x log-probabilities;  ∂L/∂x = -g·q. Saves all inputs.
 
-    q holds the target as weights over the classes (see `target_weights`). Shapes: x (N, C) or
-    (N, C, d…), target (N) or (N, d…), weight (C), if any → a number, or for reduction "none" the
+    The target as weights over the classes is q: (1 - ε)·w[t] at the target class t, plus ε/C·w[c]
+    at every class c; 0 where ignored. A mean divides by Σ w[t], as PyTorch does. Shapes: x (N, C)
+    or (N, C, d…), target (N) or (N, d…), weight (C), if any → a number, or for reduction "none" the
     target's shape.
     """
 
     def forward(
         self, x: Array, target: Array, *weight: Array, reduction: str, **options: Any
     ) -> Array:
-        last = x if x.ndim == 2 else np.moveaxis(x, 1, -1)  # (N, C, d…) -> (N, d…, C)
-        log_p = self.log_probabilities(last)
-        q, total = target_weights(target, log_p, *weight, **options)
-        self.save_for_backward(x, target, *weight)
-        self.saved += (q, log_p)  # which nobody else can write into
-        self.reduction, self.total = reduction, total
-        losses = -np.einsum("...c, ...c -> ...", q, log_p)
-        if not np.isfinite(losses).all():
-            with np.errstate(invalid="ignore"):  # 0·ln 0 = 0
-                losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
-        with np.errstate(divide="ignore", invalid="ignore"):  # the mean over no target is NaN
-            return reduced(losses, reduction, total)
+        rows = rows_of(x)
+        targets, self.total = targets_of(target, rows, *weight, **options)
+        losses, factors = self.losses(rows, targets)
+        if True in self.needs_input_grad:
+            self.save_for_backward(x, target, *weight)
+            self.targets, self.reduction = targets, reduction
+            self.saved += factors  # which nobody else can write into
+        return reduced(losses.reshape(target.shape), reduction, self.total)
 
     def backward(self, grad: Array) -> Gradients:
-        *_, q, log_p = self.saved
+        x, target, *others = self.saved
+        labels, q, even, kept = self.targets
         if self.reduction == "mean" and self.total != 0:  # of an undefined mean the slope is 0
             grad = np.divide(grad, self.total)
-        dx = grad[..., None] * self.slope(q, log_p)
-        return dx if dx.ndim == 2 else np.moveaxis(dx, -1, 1)
+        grad = grad.reshape(-1)  # one number, or one for each target
+        dx = self.slope(grad * (q if even is None else q + even.sum() * kept), x, others)
+        if dx.size:
+            dx[np.arange(len(labels)), labels] -= grad * q
+        if even is not None:
+            dx -= even * (grad * kept)[:, None]
+        return dx if x.ndim == 2 else np.moveaxis(dx.reshape(*target.shape, x.shape[1]), -1, 1)
 
     @classmethod
     def twin(cls, x: Any, target: Any, *weight: Any, reduction: str, **options: Any) -> Any:
-        """The sum by its definition, q being constant."""
-        log_p = cls.log_probabilities(np.moveaxis(x, 1, -1))
-        constants = [np.asarray(array) for array in (target, log_p.detach(), *weight)]
-        q, total = target_weights(*constants, **options)
-        losses = -np.where(q == 0, 0, q * log_p).sum(axis=-1)
-        return reduced(losses, reduction, total or 1.0)
+        """By log-probabilities, q being constant."""
+        rows = cls.log_probabilities(rows_of(x))
+        constants = [np.asarray(array) for array in (target, rows.detach(), *weight)]
+        targets, total = targets_of(*constants, **options)
+        losses = log_likelihoods(rows, targets)
+        return reduced(-losses.reshape(target.shape), reduction, total or 1.0)
 
     @staticmethod
-    def log_probabilities(x: Any) -> Any:
-        return x
+    def log_probabilities(rows: Any) -> Any:
+        return rows
 
-    def slope(self, q: Array, log_p: Array) -> Array:
-        """∂l/∂x, classes last."""
-        return -q
+    def losses(self, rows: Array, targets: Targets) -> tuple[Array, tuple[Array, ...]]:
+        """The loss of each target, and what their slopes are made of."""
+        return -log_likelihoods(rows, targets), ()
+
+    def slope(self, grad: Array, x: Array, factors: Sequence[Array]) -> Array:
+        """What ∂L/∂x is before q is subtracted, as rows."""
+        return np.zeros((len(self.targets.labels), x.shape[1]), x.dtype)
 
 
 class CrossEntropy(NLLLoss):
-    """`NLLLoss` of log-softmax x;  ∂L/∂x = g·(softmax(x)·Σ_c q - q). Saves all inputs."""
+    """`NLLLoss` of log-softmax x;  ∂L/∂x = g·(softmax(x)·Σ_c q - q).
+
+    Saves all inputs, and e^x and Σ e^x, x being shifted so that nothing overflows.
+    """
 
     @staticmethod
-    def log_probabilities(x: Any) -> Any:
-        return LogSoftmax.of(x, axis=x.ndim - 1)
+    def log_probabilities(rows: Any) -> Any:
+        return LogSoftmax.of(rows, axis=1)
 
-    def slope(self, q: Array, log_p: Array) -> Array:
-        return np.exp(log_p) * q.sum(axis=-1, keepdims=True) - q
+    def losses(self, rows: Array, targets: Targets) -> tuple[Array, tuple[Array, ...]]:
+        if not rows.size:
+            return super().losses(rows, targets)[0], (rows, np.ones((len(rows), 1), rows.dtype))
+        rows = by_rows(shifted, rows, axis=1)
+        shares = chunked(np.exp, rows)
+        sums = total(shares, 1)
+        return -log_likelihoods(rows, targets, np.log(sums)), (shares, sums)
+
+    def slope(self, grad: Array, x: Array, factors: Sequence[Array]) -> Array:
+        *_, shares, sums = factors
+        return chunked(np.multiply, shares, grad[:, None] / sums)
 
 
 def reduced(losses: Any, reduction: str, total: float) -> Any:
     """The losses ("none"), their sum ("sum"), or that divided by `total` ("mean")."""
     if reduction == "none":
         return losses
-    return losses.sum() if reduction == "sum" else np.divide(losses.sum(), total)
+    if reduction == "sum":
+        return losses.sum()
+    if total:
+        return np.divide(losses.sum(), total)
+    with np.errstate(divide="ignore", invalid="ignore"):  # the mean over no target is NaN
+        return np.divide(losses.sum(), total)
 
 
-def target_weights(
-    target: Array, like: Array, *weight: Array, ignore_index: int, label_smoothing: float
-) -> tuple[Array, float]:
-    """The target as weights over classes q (…, C), and what a mean divides by.
+class Targets(NamedTuple):
+    """Classes t of rows of scores as weights: q[i] at class t[i], even[c] at each class of the rows
+    that are kept."""
 
-    q = (1 - ε)·w[t] at the target class t, plus ε/C·w[c] at every class c; 0 where ignored.
-    A mean divides by Σ w[t], as PyTorch does.
+    labels: Array
+    q: Array
+    even: Array | None
+    kept: Array
+
+
+def rows_of(x: Any) -> Any:
+    """Scores (N, C, d…) as rows (N·d…, C)."""
+    if x.ndim == 2:
+        return x
+    last = np.moveaxis(x, 1, -1)
+    return last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
+
+
+def targets_of(
+    target: Array, rows: Array, *weight: Array, ignore_index: int, label_smoothing: float
+) -> tuple[Targets, float]:
+    """The targets of rows of scores, and what a mean divides by.
 
     Raises:
         ValueError: if a target that is not ignored is none of the classes.
     """
-    classes, labels = like.shape[-1], target.reshape(-1)
-    ignored = labels == ignore_index
-    some = ignored.any()
-    if some:
-        labels = np.where(ignored, 0, labels)
-    # As an unsigned number a negative one is larger than any class.
-    if labels.size and labels.view(f"u{labels.itemsize}").max() >= classes and not ignored.all():
-        labels = target[target != ignore_index]
-        raise ValueError(
-            f"targets must lie between 0 and {classes - 1} (the scores have {classes} classes), "
-            f"got {labels.min()} to {labels.max()}"
-        )
-    q = np.zeros((len(labels), classes), like.real.dtype)
+    classes, labels = rows.shape[-1], target.reshape(-1)
+    kept: Any = np.True_
+    if labels.size and (0 <= ignore_index < classes or _largest(labels) >= classes):
+        kept = labels != ignore_index
+        if kept.any() and _largest(found := labels[kept]) >= classes:
+            raise ValueError(
+                f"targets must lie between 0 and {classes - 1} (the scores have {classes} "
+                f"classes), got {found.min()} to {found.max()}"
+            )
+        labels = np.where(kept, labels, 0)
+    if weight and classes:
+        at_target = np.where(kept, weight[0][labels], 0)
+    else:
+        at_target = np.full(len(labels), kept, rows.real.dtype)
+    even = None
     if label_smoothing:
-        q += (label_smoothing / classes) * (weight[0] if weight else q.dtype.type(1))
-    at_target = weight[0][labels] if weight else np.ones((), q.dtype)
-    if classes:
-        q[np.arange(len(labels)), labels] += (1 - label_smoothing) * at_target
-    if some:
-        q[ignored] = 0
-    total = at_target[~ignored].sum() if weight else np.count_nonzero(~ignored)
-    return q.reshape(like.shape), float(total)
+        each = weight[0] if weight else np.ones(classes, rows.real.dtype)
+        even = each * (label_smoothing / max(classes, 1))
+    whole = at_target.sum() if weight else np.count_nonzero(at_target)
+    return Targets(labels, at_target * (1 - label_smoothing), even, kept), float(whole)
 
 
-class BCELoss(Function):
-    """l = -(t·ln x + (1 - t)·ln(1 - x)), logarithms no lower than -100. Saves x and t.
+def _largest(labels: Array) -> int:
+    """Of labels as unsigned numbers: a negative one is larger than any class."""
+    return labels.view(f"u{labels.itemsize}").max()
+
+
+def log_likelihoods(scores: Any, targets: Targets, log_sums: Any = None) -> Any:
+    """Σ_c q[i, c]·(scores[i, c] - log_sums[i]), log_sums being 0 if not given, where 0·(-∞) = 0."""
+    labels, q, even, kept = targets
+    if not scores.shape[1]:
+        return scores.sum(axis=1)
+    found = scores[np.arange(len(labels)), labels]
+    if log_sums is not None:
+        found = found - log_sums[:, 0]
+    found = q * np.where(q == 0, 0, found)
+    if even is None:
+        return found
+    log_p = scores if log_sums is None else scores - log_sums
+    return found + np.where(kept, (even * np.where(even == 0, 0, log_p)).sum(axis=1), 0)
+
+
+def logarithms(x: Array) -> tuple[Array, Array]:
+    """ln x and ln(1 - x), no lower than -100."""
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
+
+
+def bce(x: Array, t: Array) -> Array:
+    log_x, log_rest = logarithms(x)
+    return -(t * log_x + (1 - t) * log_rest)
+
+
+def bce_target_slope(g: Array, x: Array) -> Array:
+    log_x, log_rest = logarithms(x)
+    return g * (log_rest - log_x)
+
+
+class BCELoss(Elementwise):
+    """l = -(t·ln x + (1 - t)·ln(1 - x)), logarithms no lower than -100.
 
     ∂l/∂x = (x - t)/(x(1 - x)), the divisor no less than 1e-12;  ∂l/∂t = ln(1 - x) - ln x.
     Limits as in PyTorch, so that x of exactly 0 or 1 stays finite.
     """
 
-    def forward(self, x: Array, t: Array) -> Array:
-        self.save_for_backward(x, t)
-        log_x, log_rest = self.logarithms(x)
-        return -(t * log_x + (1 - t) * log_rest)
-
-    def backward(self, grad: Array) -> Gradients:
-        x, t = self.saved
-        need_x, need_t = self.needs_input_grad
-        log_x, log_rest = self.logarithms(x) if need_t else (0, 0)
-        dx = grad * (x - t) / np.maximum(x * (1 - x), 1e-12) if need_x else None
-        dt = grad * (log_rest - log_x) if need_t else None
-        return dx, dt
-
-    @staticmethod
-    def logarithms(x: Array) -> tuple[Array, Array]:
-        with np.errstate(divide="ignore"):
-            return np.maximum(np.log(x), -100), np.maximum(np.log1p(-x), -100)
+    function, names = staticmethod(bce), "xt"
+    slopes = (lambda g, x, t: g * (x - t) / np.maximum(x * (1 - x), 1e-12), bce_target_slope)
 
 
-class BCEWithLogits(Function):
+class BCEWithLogits(Elementwise):
     """l = (1 - t)·x + (1 + (w - 1)·t)·ln(1 + e⁻ˣ): BCE of sigmoid(x), positives weighted by w.
 
-    ∂l/∂x = (1 - t) - (1 + (w - 1)·t)·σ(-x);  ∂l/∂t = -x + (w - 1)·ln(1 + e⁻ˣ). Saves x, t, w.
+    ∂l/∂x = (1 - t) - (1 + (w - 1)·t)·σ(-x);  ∂l/∂t = -x + (w - 1)·ln(1 + e⁻ˣ).
     """
 
-    def forward(self, x: Array, t: Array, w: Array) -> Array:
-        self.save_for_backward(x, t, w)
-        return (1 - t) * x + (1 + (w - 1) * t) * log1p_exp(-x)
-
-    def backward(self, grad: Array) -> Gradients:
-        x, t, w = self.saved
-        need_x, need_t, _ = self.needs_input_grad
-        dx = grad * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)) if need_x else None
-        dt = grad * ((w - 1) * log1p_exp(-x) - x) if need_t else None
-        return dx, dt, None
+    function = staticmethod(lambda x, t, w: (1 - t) * x + (1 + (w - 1) * t) * log1p_exp(-x))
+    slopes = (
+        lambda g, x, t, w: g * ((1 - t) - (1 + (w - 1) * t) * Sigmoid.of(-x)),
+        lambda g, x, w: g * ((w - 1) * log1p_exp(-x) - x),
+        None,
+    )
+    names = "xtw"
 
 
 def log1p_exp(x: Array) -> Array:
@@ -163,40 +222,23 @@ def log1p_exp(x: Array) -> Array:
     return np.where(positive, x, 0) + np.log1p(np.exp(np.where(positive, -x, x)))
 
 
-class SmoothL1(Function):
-    """l = d²/(2β) where |d| < β, else |d| - β/2;  ∂L/∂d = g·d/β or g·sign d. Saves d."""
-
-    def forward(self, difference: Array, beta: float) -> Array:
-        self.beta = beta
-        self.save_for_backward(difference)
-        size = np.abs(difference)
-        if beta == 0:
-            return size
-        square = 0.5 * difference * difference / beta
-        return np.where(size < beta, square, size - 0.5 * beta)
-
-    def backward(self, grad: Array) -> Gradients:
-        (difference,) = self.saved
-        slope = np.sign(difference)
-        if self.beta > 0:
-            slope = np.where(np.abs(difference) < self.beta, difference / self.beta, slope)
-        return grad * slope
-
-
-class KLDiv(Function):
-    """l = t·(ln t - x), 0 where t = 0;  ∂l/∂x = -t,  ∂l/∂t = ln t + 1 - x. Saves x and t."""
-
-    def forward(self, x: Array, t: Array) -> Array:
-        self.save_for_backward(x, t)
-        return t * (self.log_or_zero(t) - x)
-
-    def backward(self, grad: Array) -> Gradients:
-        x, t = self.saved
-        need_x, need_t = self.needs_input_grad
-        dx = unbroadcast(-grad * t, x.shape) if need_x else None
-        dt = unbroadcast(grad * (self.log_or_zero(t) + 1 - x), t.shape) if need_t else None
-        return dx, dt
+class SmoothL1(Elementwise):
+    """l = d²/(2β) where |d| < β, else |d| - β/2;  ∂L/∂d = g·d/β or g·sign d."""
 
     @staticmethod
-    def log_or_zero(t: Array) -> Array:
-        return np.log(np.where(t == 0, 1, t))
+    def function(x: Array, beta: float) -> Array:
+        size = np.abs(x)
+        return np.where(size < beta, 0.5 * x * x / (beta or 1), size - 0.5 * beta)
+
+    slopes = (lambda g, x, beta: g * np.where(np.abs(x) < beta, x / (beta or 1), np.sign(x)),)
+
+
+class KLDiv(Elementwise):
+    """l = t·(ln t - x), 0 where t = 0;  ∂l/∂x = -t,  ∂l/∂t = ln t + 1 - x."""
+
+    function, names = staticmethod(lambda x, t: t * (log_or_zero(t) - x)), "xt"
+    slopes = (lambda g, t: -g * t, lambda g, x, t: g * (log_or_zero(t) + 1 - x))
+
+
+def log_or_zero(t: Array) -> Array:
+    return np.log(np.where(t == 0, 1, t))

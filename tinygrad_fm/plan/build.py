@@ -126,7 +126,7 @@ class Builder:
 
     def _temporary(self, spec: Spec) -> int:
         register = self._register(spec)
-        self._take(register)
+        self.take(register)
         self.temporaries.append(register)
         return register
 
@@ -134,7 +134,7 @@ class Builder:
         """The register of the node's output, with an array to write into."""
         self.written.add(node.output)
         if node.output not in self.escaping:
-            self._take(node.output)
+            self.take(node.output)
         return node.output
 
     def place(self) -> int:
@@ -143,23 +143,23 @@ class Builder:
         self.specs.append(_ANYTHING)
         return len(self.r) - 1
 
-    def output_in(self, node: Node, x: int) -> int:
-        """As `output`; on the memory of its input x if nobody reads that any more."""
-        owner, mine = self.shared.get(x, x), self.specs[node.output]
-        if (
-            node.output not in self.escaping
-            and x in self.static
-            and owner == x
-            and self.last[owner] == self.event
-            and self.specs[x] == mine
-            and not any(o == x for o in self.shared.values())
-        ):
-            self.written.add(node.output)
-            self.r[node.output] = self.r[x]
-            self.places[node.output], self.taken[node.output] = self.places[x], self.taken[x]
-            self.static.discard(x)
-            self.static.add(node.output)
-            return node.output
+    def output_in(self, node: Node, *inputs: int) -> int:
+        """As `output`; on the memory of one of its inputs if nobody reads that any more."""
+        for x in inputs:
+            if (
+                node.output not in self.escaping
+                and x in self.static
+                and x not in self.shared
+                and self.last[x] == self.event
+                and self.specs[x] == self.specs[node.output]
+                and not any(o == x for o in self.shared.values())
+            ):
+                self.written.add(node.output)
+                self.r[node.output] = self.r[x]
+                self.places[node.output], self.taken[node.output] = self.places[x], self.taken[x]
+                self.static.discard(x)
+                self.static.add(node.output)
+                return node.output
         return self.output(node)
 
     def gradient(self, value: int) -> int:
@@ -169,7 +169,7 @@ class Builder:
             if value in self.given:
                 self.gradients[register] = self.specs[value]
             else:
-                self._take(register)
+                self.take(register)
             self.grads[value] = register
             self.uses[register] = 1
             return register
@@ -335,7 +335,8 @@ class Builder:
         self.r.append(None)
         return len(self.r) - 1
 
-    def _take(self, register: int) -> None:
+    def take(self, register: int) -> None:
+        """Give a register an array in the arena."""
         self.r[register] = self.arena.take(self.specs[register])
         self.places[register] = self.arena.place(self.r[register])
         self.taken[register] = self.kernel.node.operation.__name__, len(self.notes)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.ops.pool import HALVING
+from tinygrad_fm.plan.chains import with_chains
 from tinygrad_fm.plan.trace import Node, Trace
 
 CONVOLUTIONS = (ops.Conv2d, ops.Conv3x3)
@@ -61,7 +62,9 @@ def fuse(trace: Trace, recording: bool = True) -> Trace:
             graph.conv_relu(node)
         elif node.operation is ops.BatchNorm:
             graph.norm_relu(node)
-    return replace(trace, nodes=list(graph.nodes()))
+        elif node.operation is ops.LogSoftmax:
+            graph.cross_entropy(node)
+    return with_chains(replace(trace, nodes=list(graph.nodes())))
 
 
 class _Graph:
@@ -175,6 +178,14 @@ class _Graph:
             inputs = (x, weight, gamma, beta, *bias, *running)
             block = Node(ops.ConvNormBlock, inputs, {**how, "bias": bool(bias)}, pool.output)
         self.replace([conv, norm, relu, pool], block)
+
+    def cross_entropy(self, logarithms: Node) -> None:
+        """log-softmax over classes - negative log-likelihood."""
+        loss = self.only_reader(logarithms, ops.NLLLoss)
+        if loss is not None and logarithms.options["axis"] == 1:
+            inputs = (*logarithms.inputs, *loss.inputs[1:])
+            block = Node(ops.CrossEntropy, inputs, loss.options, loss.output)
+            self.replace([logarithms, loss], block)
 
     def shape(self, value: int) -> tuple[int, ...]:
         return self.specs[value].shape

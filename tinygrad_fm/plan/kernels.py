@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tinygrad_fm import ops
 from tinygrad_fm.ops.conv import PLAIN
-from tinygrad_fm.ops.fast.chunks import NUMBERS, chunks_of
-from tinygrad_fm.ops.fast.memory import copy_of, order_of
-from tinygrad_fm.ops.fast.parallel import parallel_for
-from tinygrad_fm.ops.function import Function, select
+from tinygrad_fm.ops.dropout import KeepMask, draw
+from tinygrad_fm.ops.fast.memory import copy_of
+from tinygrad_fm.ops.function import Function
 from tinygrad_fm.ops.matmul import SERIAL, product
 from tinygrad_fm.plan.build import Builder, Kernel
+from tinygrad_fm.plan.chains import Chain, Chained, is_link
 from tinygrad_fm.plan.fuse import FoldedBias, FoldedWeight
 from tinygrad_fm.plan.replay import Registers
 from tinygrad_fm.plan.single import OneImage
@@ -128,101 +127,12 @@ class View(Kernel):
         self.plan.look(dy, x, view.backward)  # type: ignore[arg-type]  # of one input
 
 
-# ------------------------------------------------------------------------------ one input
-
-
-class Unary(NamedTuple):
-    """y = f(x), element by element.
-
-    Attributes:
-        forward: (x, y) writes y, which may be x.
-        backward: (g, saved, dx) writes dx, which may be g.
-        saves: "x" or "y".
-    """
-
-    forward: Callable[[np.ndarray, np.ndarray], Any]
-    backward: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
-    saves: str
-
-
-def relu(x: np.ndarray, y: np.ndarray) -> None:
-    """Against an array of zeros NumPy's loop is vectorised, against the number it is not."""
-    np.maximum(x, 0 if x.size <= 1024 else np.zeros_like(x), out=y)
-
-
-def sigmoid(x: np.ndarray, y: np.ndarray) -> None:
-    with np.errstate(over="ignore"):
-        np.negative(x, out=y)
-        np.exp(y, out=y)
-    y += 1
-    np.reciprocal(y, out=y)
-
-
-def sigmoid_slope(g: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-    slope = 1 - y
-    slope *= y
-    np.multiply(g, slope, out=dx)
-
-
-def tanh_slope(g: np.ndarray, y: np.ndarray, dx: np.ndarray) -> None:
-    slope = y * y
-    np.subtract(1, slope, out=slope)
-    np.multiply(g, slope, out=dx)
-
-
-UNARY = {
-    ops.ReLU: Unary(relu, lambda g, y, dx: select(g, y > 0, dx), "y"),
-    ops.Sigmoid: Unary(sigmoid, sigmoid_slope, "y"),
-    ops.Tanh: Unary(lambda x, y: np.tanh(x, out=y), tanh_slope, "y"),
-}
-
-
-def elementwise(body: Callable[..., Any], *arrays: np.ndarray) -> None:
-    """body(*parts) on matching parts of arrays of one shape, large ones in chunks on all threads.
-
-    Where all arrays have the same layout, whatever it is, the parts are runs of memory.
-    """
-    first = arrays[0]
-    order = order_of(first)
-    alike = all(array.strides == first.strides for array in arrays)
-    if first.size <= NUMBERS or not alike or not first.transpose(order).flags.c_contiguous:
-        body(*arrays)
-        return
-    runs = [array.transpose(order).reshape(-1) for array in arrays]
-    chunks = chunks_of(first.size, NUMBERS)
-    parallel_for(lambda i: body(*(run[chunks[i]] for run in runs)), len(chunks))
-
-
-class Elementwise(Kernel):
-    """The operations of `UNARY`, large arrays in chunks on all threads."""
-
-    @property
-    def how(self) -> Unary:
-        return UNARY[self.node.operation]
-
-    def in_chunks(self, body: Callable[..., Any]) -> Callable[..., Any]:
-        """The body itself for small arrays, which are not cut."""
-        large = math.prod(self.plan.specs[self.node.output].shape) > NUMBERS
-        return partial(elementwise, body) if large else body
-
-    def saved(self) -> Sequence[int]:
-        return (self.node.output if self.how.saves == "y" else self.node.inputs[0],)
+class Drawn(Kernel):
+    """A mask for dropout, which stays as long as the plan: see `Planned.twin`."""
 
     def forward(self) -> None:
-        (x,) = self.node.inputs
-        y, run = self.plan.output_in(self.node, x), self.in_chunks(self.how.forward)
-        self.plan.add(lambda r: run(r[x], r[y]))
-
-    def backward(self, dy: int) -> None:
-        (x,), (saved,) = self.node.inputs, self.saved()
-        run = self.in_chunks(self.how.backward)
-        if self.plan.may_write(dy) and x not in self.plan.grads and x not in self.plan.given:
-            self.plan.add(lambda r: run(r[dy], r[saved], r[dy]))
-            self.plan.pass_on(dy, x)
-        else:
-            dx = self.plan.gradient(x)
-            self.plan.add(lambda r: run(r[dy], r[saved], r[dx]))
-            self.plan.arrived(x, dx)
+        y, how = self.plan.output(self.node), self.node.options
+        self.plan.add(lambda r: draw(r[y], **how))
 
 
 # ------------------------------------------------------------------------------ products
@@ -282,29 +192,6 @@ class Linear(Kernel):
                 plan.arrived(value, register)
 
 
-# ------------------------------------------------------------------------------ two inputs
-
-
-class Sum(Kernel):
-    """y = a + b and y = a - b, of one shape."""
-
-    def forward(self) -> None:
-        a, b = self.node.inputs
-        ufunc = np.add if self.node.operation is ops.Add else np.subtract
-        y = self.plan.output_in(self.node, a)
-        self.plan.add(lambda r: elementwise(ufunc, r[a], r[b], r[y]))
-
-    def backward(self, dy: int) -> None:
-        a, b = self.node.inputs
-        self.plan.pass_on(dy, a)
-        if self.node.operation is ops.Add:
-            self.plan.pass_on(dy, b)
-        elif self.plan.wants_grad(b):
-            db = self.plan.gradient(b)
-            self.plan.add(lambda r: np.negative(r[dy], out=r[db]))
-            self.plan.arrived(b, db)
-
-
 # ------------------------------------------------------------------------------ the table
 
 CONVOLUTIONS = (ops.Conv2d, ops.Conv3x3, ops.ConvBlock)
@@ -321,16 +208,15 @@ def kernel_of(
         return View
     if node.operation in (FoldedWeight, FoldedBias):
         return Folded
+    if node.operation is Chain or is_link(trace, node):
+        return Chained
+    if node.operation is KeepMask:
+        return Drawn
     if not simple:
         return Generic
     if node.operation in CONVOLUTIONS and not recording and specs[0].shape[0] == 1:
         one_group = node.options.get("geometry", PLAIN).groups == 1
         return OneImage if one_group and 0 not in specs[-1].shape else Generic
-    if node.operation in UNARY:
-        return Elementwise
     if node.operation is ops.Linear and specs[0].order == tuple(range(len(specs[0].shape))):
         return Linear
-    alike = all(spec.shape == specs[-1].shape for spec in specs)
-    if node.operation in (ops.Add, ops.Sub) and alike and node.inputs[0] != node.inputs[1]:
-        return Sum
     return Generic
