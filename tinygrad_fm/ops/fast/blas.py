@@ -110,7 +110,7 @@ Multiply = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 CALLS = 4  # for a shape before it is tried, which takes as long as some ten of them
 LARGEST = 1 << 28  # multiplications of a product that is tried: some ten milliseconds
 KEPT = 4096  # shapes
-LATE = 2  # times as long as without BLAS's threads: somebody else is at work on their cores
+LATE = 5e-4  # seconds more than without BLAS's threads: somebody else is at work on their cores
 PAUSE = 0.1  # seconds for which they are left alone then
 
 _calls: dict[Hashable, int] = {}  # with each shape, before it is tried
@@ -125,9 +125,10 @@ def multiply(by_one: Multiply, a: np.ndarray, b: np.ndarray, y: np.ndarray, most
     adds up in which order depends on the shape, the order of the axes and its number of threads,
     not on the values; and another order shows in the last bits of some of many random sums.
 
-    Since the bits are the same either way, speed alone decides. BLAS's threads wait for each other
-    without sleep: where another process is at work on one's core, a product takes ten times as long
-    as on one thread, and so nobody uses them for a while.
+    Since the bits are the same either way, speed alone decides. BLAS's threads wait without sleep,
+    for each other and for the next product. Where another process is at work on one's core, a
+    product takes ten times as long as on one thread; where our own threads are, each of their
+    loops takes longer. So nobody uses BLAS's for a while after either.
 
     Args:
         by_one: a @ b into y, in a way that does not depend on the number of threads.
@@ -136,18 +137,24 @@ def multiply(by_one: Multiply, a: np.ndarray, b: np.ndarray, y: np.ndarray, most
     if _blas.users or not 1 < threads <= most or (a.shape[0] == b.shape[1] and _overlap(a, b)):
         by_one(a, b, y)
         return
+    paused = _pause[0]
     key = (threads, a.dtype.char, b.dtype.char, *a.shape, *b.shape, *map(_is_turned, (a, b, y)))
     seconds = _seconds.get(key)
     if seconds is None:
         _tell(key, by_one, a, b, y, threads)
     started = perf_counter()
-    if not seconds or started < _pause[0]:
+    if not seconds or started < paused:
         by_one(a, b, y)
+        _pause[0] = paused  # its own loops don't count
         return
     np.matmul(a, b, out=y)
-    ended = perf_counter()
-    if ended - started > LATE * seconds:
-        _pause[0] = ended + PAUSE
+    if perf_counter() - started > seconds + LATE:
+        pause()
+
+
+def pause() -> None:
+    """Leave BLAS's threads alone for a while."""
+    _pause[0] = perf_counter() + PAUSE
 
 
 def _tell(key: Hashable, by_one: Multiply, *arrays: Any) -> None:

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
-from tinygrad_fm.ops.fast.blas import one_blas_thread
+from tinygrad_fm.ops.fast.blas import one_blas_thread, pause
 
 _affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
 _threads = len(_affinity) or os.cpu_count() or 1
@@ -106,6 +106,7 @@ def _run(body: Callable[[int], Any], count: int) -> None:
         for i in range(count):
             body(i)
         return
+    pause()  # BLAS's threads: these are wanted now
     loop, team = _Loop(body, count), _team
     while True:
         try:
