@@ -103,5 +103,6 @@ def test_a_replay_allocates_next_to_nothing(name):
     after, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 4096  # Python's own objects
-    # What one formula needs while it is computed, on the widest layer; the loss.
-    assert peak - before < 2 * layer(64) * 2 + 8192
+    # What one formula needs while it is computed, on the widest layer; the part of a product that
+    # is added to it (784 = 24·32 + 16); the loss.
+    assert peak - before < 5 * layer(64) + 8192

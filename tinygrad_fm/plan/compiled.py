@@ -137,10 +137,10 @@ class Compiled:
         effects.settle()
         undo()
         graph = effects.middle is None
-        try:
-            return signature.replay(tensors, lambda ours: _alike(ours, result, graph))
-        except _OtherResultError:
-            signature.why = "its operations alone give another result: it may write into .data"
+        replayed = signature.replay(tensors, lambda ours: _alike(ours, result, graph))
+        if replayed is not _OTHER:
+            return replayed
+        signature.why = "its operations alone give another result: it may write into .data"
         self._warn(signature.why)
         undo()
         return call()
@@ -197,8 +197,7 @@ def _same(arguments: Sequence[Any]) -> Hashable:
     return None if len(set(arrays)) == len(arrays) else tuple(map(arrays.index, arrays))
 
 
-class _OtherResultError(Exception):
-    """A replay gave another result than the call that was traced."""
+_OTHER = object()  # instead of a replay's result that is not that of the call that was traced
 
 
 def _alike(ours: Any, theirs: Any, graph: bool) -> bool:
@@ -283,11 +282,8 @@ class Signature:
     def replay(
         self, inputs: Sequence[Tensor], check: Callable[[Any], bool] = lambda result: True
     ) -> Any:
-        """The result by a plan of its own.
-
-        Raises:
-            _OtherResultError: if the check of it fails. No gradient is set then.
-        """
+        """The result by a plan of its own; `_OTHER` if the check of it fails, before any gradient
+        is set."""
         assert self.first is not None
         assert self.fused is not None
         tensors = [*inputs, *self.sources]
@@ -297,9 +293,7 @@ class Signature:
         if self.effects is not None and self.effects.middle is not None:
             return self._step(plan, tensors, self.effects.after, check)
         result = self._result(replay(plan, self.free, self.first, tensors))
-        if not check(result):
-            raise _OtherResultError
-        return result
+        return result if check(result) else _OTHER
 
     def _step(
         self,
@@ -312,7 +306,7 @@ class Signature:
         loss, *outputs = plan.forward([t.data for t in tensors])
         result = self._result([Tensor(y) for y in outputs])
         if not check(result):
-            raise _OtherResultError
+            return _OTHER
         deliver(tensors, plan.backward([np.ones_like(loss)]))
         plan.clearing(self.free)()
         for call in after:
