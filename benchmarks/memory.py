@@ -21,29 +21,31 @@ from benchmarks.sides import layouts, our_model, torch_model, torch_optimizer
 from benchmarks.timing import compared
 from tinygrad_fm.reference.models import twin_loss
 
-MODEL = "cnn-bn"
+MODELS = ("sigmoid-mlp", "mlp", "cnn", "cnn-bn")
 
 
 def jobs(settings: Settings) -> Iterator[Job]:
-    for count in settings.threads:
-        yield Job(f"{MODEL}, batch {settings.large_batch}", partial(measure, settings, count))
+    for name in MODELS:
+        for count in settings.threads:
+            measured = partial(measure, settings, name, count)
+            yield Job(f"{name}, batch {settings.large_batch}", measured)
 
 
-def measure(settings: Settings, count: int) -> list[Row]:
+def measure(settings: Settings, name: str, count: int) -> list[Row]:
     size = settings.large_batch
-    model = our_model(MODEL)
-    peaks: dict[str, list[float]] = {"ours": [], **{name: [] for name in layouts(model)}}
+    model = our_model(name)
+    peaks: dict[str, list[float]] = {"ours": [], **{layout: [] for layout in layouts(model)}}
     with TemporaryDirectory() as folder:
-        for name, channels_last in layouts(model).items():
-            theirs = torch_model(MODEL, model, channels_last)
-            everything = theirs, twin_loss(MODEL), torch_optimizer(MODEL, theirs)
-            torch.save(everything, Path(folder, name))
+        for layout, channels_last in layouts(model).items():
+            theirs = torch_model(name, model, channels_last)
+            everything = theirs, twin_loss(name), torch_optimizer(name, theirs)
+            torch.save(everything, Path(folder, layout))
         for _ in range(settings.long_repeats):
-            peaks["ours"].append(peak("memory_ours", MODEL, size, count))
-            for name in layouts(model):
-                peaks[name].append(peak("memory_torch", Path(folder, name), size, count))
-    figures = compared({name: np.array(mb) for name, mb in peaks.items()}, "mb", 1)
-    return [{"model": MODEL, "batch_size": size, "threads": count, **figures}]
+            peaks["ours"].append(peak("memory_ours", name, size, count))
+            for layout in layouts(model):
+                peaks[layout].append(peak("memory_torch", Path(folder, layout), size, count))
+    figures = compared({side: np.array(mb) for side, mb in peaks.items()}, "mb", 1)
+    return [{"model": name, "batch_size": size, "threads": count, **figures}]
 
 
 def peak(program: str, *arguments: object) -> float:
