@@ -1,7 +1,7 @@
 """Peak memory of a training process, each library in a process of its own.
 
-PyTorch's process gets its model, loss and optimizer from a file, so that it need not import us;
-ours does not import PyTorch.
+PyTorch's process gets its model, loss and optimizer from a file, so that it need not import us (but
+for the loss of sigmoid-mlp, which is no function of PyTorch's); ours does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def measure(settings: Settings, name: str, count: int) -> list[Row]:
     with TemporaryDirectory() as folder:
         for layout, channels_last in layouts(model).items():
             theirs = torch_model(name, model, channels_last)
-            everything = theirs, twin_loss(name), torch_optimizer(name, theirs)
+            everything = theirs, twin_loss(name), torch_optimizer(name, theirs), channels_last
             torch.save(everything, Path(folder, layout))
         for _ in range(settings.long_repeats):
             peaks["ours"].append(peak("memory_ours", name, size, count))

@@ -1,6 +1,6 @@
 """A training process of PyTorch's that prints its peak memory: FILE BATCH_SIZE THREADS.
 
-The file holds model, loss and optimizer.
+The file holds model, loss, optimizer, and whether images are in the layout channels_last.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from benchmarks.resident import STEPS, peak_mb
 
 
 def train(file: str, batch_size: int) -> None:
-    model, loss_fn, optimizer = torch.load(file, weights_only=False)
+    model, loss_fn, optimizer, channels_last = torch.load(file, weights_only=False)
     images = torch.randn(batch_size, 1, 28, 28)
-    if model[0].weight.is_contiguous(memory_format=torch.channels_last):
+    if channels_last:
         images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(10, (batch_size,))
     for _ in range(STEPS):

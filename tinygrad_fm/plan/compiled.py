@@ -15,7 +15,7 @@ from tinygrad_fm.autograd.mode import mode
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.callsite import user_line
 from tinygrad_fm.nn.module import Module, changes
-from tinygrad_fm.ops.fast.memory import parts_of
+from tinygrad_fm.ops.fast.memory import parts_of, release
 from tinygrad_fm.plan.build import build
 from tinygrad_fm.plan.effects import Effect, Effects
 from tinygrad_fm.plan.fuse import fuse
@@ -123,6 +123,7 @@ class Compiled:
             signature.why = "an argument is one of the module's own tensors"
             self._warn(signature.why)
             return call()
+        release()  # a trace keeps all arrays for a moment, and of other sizes than a plan
         before = _state(self.modules), self._values()
         result, found, why, effects, undo = trace(call, tensors, known)
         if why is None and any(_hooked(self.modules, self.whole)):
@@ -136,8 +137,9 @@ class Compiled:
             return result
         effects.settle()
         undo()
-        graph = effects.middle is None
-        replayed = signature.replay(tensors, lambda ours: _alike(ours, result, graph))
+        result = _values_of(result, effects.middle is None)  # and let go of its graph
+        release()
+        replayed = signature.replay(tensors, lambda ours: _alike(ours, result))
         if replayed is not _OTHER:
             return replayed
         signature.why = "its operations alone give another result: it may write into .data"
@@ -200,15 +202,16 @@ def _same(arguments: Sequence[Any]) -> Hashable:
 _OTHER = object()  # instead of a replay's result that is not that of the call that was traced
 
 
-def _alike(ours: Any, theirs: Any, graph: bool) -> bool:
+def _values_of(result: Any, graph: bool) -> list[Tensor]:
+    """A result's tensors, without their graph, but (if wanted) with whether they have one."""
+    tensors = () if result is None else (result,) if isinstance(result, Tensor) else result
+    return [Tensor(y.data, graph and y.requires_grad) for y in tensors]
+
+
+def _alike(ours: Any, theirs: Sequence[Tensor]) -> bool:
     """Whether two results are the same but for rounding, where both are finite."""
-    if ours is None or theirs is None:
-        return ours is theirs
-    pairs = [(ours, theirs)] if isinstance(ours, Tensor) else zip(ours, theirs, strict=True)
-    for a, b in pairs:
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        if graph and a.requires_grad != b.requires_grad:
+    for a, b in zip(_values_of(ours, True), theirs, strict=True):
+        if a.shape != b.shape or a.dtype != b.dtype or a.requires_grad != b.requires_grad:
             return False
         finite = np.isfinite(a.data) & np.isfinite(b.data)
         x, y = (np.asarray(t.data[finite], complex) for t in (a, b))

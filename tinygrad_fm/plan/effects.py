@@ -150,17 +150,19 @@ class Effects:
         for leaf, grad, _ in self.held:
             leaf.grad = grad
         self.held, self.loss = [], None
+        if self.middle is not None:
+            self.calls[self.middle] = Effect(backward, (), {})
 
     def make(self) -> None:
         """Make the calls now, if nobody has: the function is not planned."""
         if self.done:
             return
         self.done = True
-        held = self.held
+        held, calls = self.held, list(self.calls)
         touched = [(leaf, leaf.grad) for leaf, _, later in held if leaf.grad is not later]
         self.settle()
         with running(None):
-            for i, call in enumerate(self.calls):
+            for i, call in enumerate(calls):
                 self.results.append(call.run())
                 if i == self.middle:
                     self.arrived.update((leaf, leaf.grad) for leaf, _, _ in held)

@@ -218,6 +218,11 @@ class Tracer:
             if tensor.data is not array or not moved:
                 self.stop("writes into a parameter or buffer")
 
+    def forget(self) -> None:
+        """Let go of all arrays: what they were is noted."""
+        self.arrays, self.kept, self.before = [], [], []
+        self.sources = {}
+
     def undo(self) -> None:
         """Put back what the operations have moved: running estimates and random generators."""
         for array, values in self.moved.values():
@@ -348,6 +353,7 @@ def trace(call: Callable[[], Any], inputs: Sequence[Tensor], known: Sequence[Ten
         found = tracer.trace(outputs, (*inputs, *known, *leaves))
         if any(found.shared.get(v) in {*found.inputs, *found.constants} for v in found.outputs):
             tracer.stop("returns a view of an argument or of a parameter")
+    tracer.forget()
     if tracer.why is None:
         return Traced(result, found, None, effects, tracer.undo)
     effects.make()
