@@ -17,9 +17,9 @@ WARM_UP = 3  # calls that are left out: they fetch memory, wake threads and choo
 # A turn lasts about this long, in seconds: a training loop goes on for hours, so it is its steady
 # state that counts. (In turns of 0.02 s both are measured while the processor still changes over.)
 TURN = 0.25
-# PyTorch's OpenMP threads go on spinning for some milliseconds after their work is done, in wait
-# of more, and would take a core away from whoever comes next. `machine.py` measures it.
-PAUSE = 0.02
+# PyTorch's OpenMP threads and OpenBLAS's go on spinning after their work is done, for 2²⁶ cycles at
+# most, in wait of more, and would take a core away from whoever comes next.
+PAUSE = 0.05
 RESAMPLES = 2000
 # So small that thousands of steps on one batch change next to nothing. Otherwise the batch would
 # soon be learnt by heart, and gradients would fade into denormal numbers, which are slow.
