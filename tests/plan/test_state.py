@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tinygrad_fm as tg
-from tinygrad_fm import nn
+from tinygrad_fm import nn, tensor
+from tinygrad_fm.plan.compiled import KEPT
 from tinygrad_fm.plan.state import told
 
 SCALE, TABLE = 2.0, {"by": 2.0}
@@ -169,3 +170,22 @@ def test_what_is_told_of_a_value():
     assert told({"a": {"b": {1, 2}}}) == told({"a": {"b": {1, 2}}})
     assert told((np.float32(1),)) != told((np.float64(1),))
     assert told([0.0]) != told([-0.0])
+
+
+def test_a_function_that_is_called_in_another_way_each_time_is_given_up():
+    f = tg.compile(lambda x, i: x * i)
+    x = tensor([1.0, 2.0])
+    with pytest.warns(UserWarning, match="another in nearly every call") as caught:
+        results = [f(x, i).data[1] for i in range(5 * KEPT)]
+    assert results == [2 * i for i in range(5 * KEPT)]
+    assert len(caught) == 1
+    assert not f.plans
+
+
+def test_some_calls_in_another_way_do_no_harm():
+    f = tg.compile(lambda x, i: x * i)
+    x = tensor([1.0, 2.0])
+    for i in range(3 * KEPT):
+        for _ in range(2):
+            assert f(x, i).data[1] == 2 * i
+    assert len(f.plans) == KEPT

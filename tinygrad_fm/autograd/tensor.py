@@ -599,6 +599,7 @@ class Tensor:
 
     def __repr__(self) -> str:
         """Shape, dtype, range, mean and deviation, and where the tensor comes from."""
+        tell("stop", "prints a tensor")
         origin = "requires_grad" if self._requires_grad else ""
         if self.grad_fn is not None:
             origin = f"grad_fn={self.grad_fn.name()}"

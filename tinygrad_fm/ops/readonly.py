@@ -37,14 +37,15 @@ class _Lock(Undo):
 
     __slots__ = ("entry", "flagged", "lines", "owner", "views")
     entry: Undo
-    views: list[Undo]
+    views: tuple[Undo, ...]
     owner: np.ndarray
     flagged: bool
-    lines: list[str]
+    lines: tuple[str, ...]
 
 
 # By the id of the array that owns the memory, which a lock keeps alive.
 _locks: dict[int, weakref.ref[_Lock]] = {}
+_forget = _locks.pop
 # Not empty once a tensor has written into saved memory: only then has `backward` to look.
 writes: list[bool] = []
 
@@ -71,7 +72,7 @@ class ReadOnly:
             if array is not owner and lock.flagged and array.flags.writeable:
                 unlock, view = partial(array.setflags, write=True), Undo()
                 view.__del__ = unlock
-                lock.views.append(view)
+                lock.views += (view,)
                 array.setflags(write=False)
             self.locks.append(lock)
 
@@ -96,10 +97,10 @@ class ReadOnly:
 def _lock(owner: np.ndarray) -> _Lock:
     key = id(owner)
     lock, entry = _Lock(), Undo()
-    lock.entry, lock.views, lock.owner, lock.lines = entry, [], owner, []
+    lock.entry, lock.views, lock.owner, lock.lines = entry, (), owner, ()
     # Otherwise it is read-only for good, or another library's memory.
     lock.flagged = owner.flags.writeable and is_fresh(owner)
-    unlock, forget = partial(owner.setflags, write=True), partial(_locks.pop, key, None)
+    unlock, forget = partial(owner.setflags, write=True), partial(_forget, key, None)
     ref = weakref.ref(lock)
     found = _locks.setdefault(key, ref)()
     if found is None:
@@ -126,7 +127,7 @@ def write_into(array: np.ndarray, write: Callable[[], object]) -> None:
     if lock is None:
         write()
         return
-    lock.lines.append(user_line())
+    lock.lines += (user_line(),)
     writes[:] = [True]
     if array.flags.writeable or not lock.flagged:
         write()

@@ -22,7 +22,7 @@ from tinygrad_fm.plan.fuse import fuse
 from tinygrad_fm.plan.kernels import kernel_of
 from tinygrad_fm.plan.planned import replay
 from tinygrad_fm.plan.replay import Plan
-from tinygrad_fm.plan.state import Place, modules_of, places_of, told
+from tinygrad_fm.plan.state import Place, found_by, places_of, told
 from tinygrad_fm.plan.trace import Trace, trace
 
 KEPT = 16  # signatures of one function whose plans are kept
@@ -37,6 +37,9 @@ def compile(target: Target) -> Target:
     are. The first call with inputs of a shape is traced, fused and laid out; it and all later ones
     are replayed from that plan, whose results are those of the operations up to rounding. (The
     second call is traced too, to see that it does the same.)
+
+    A function may call `backward` on its loss, and optimizers, schedules and `clip_grad_norm_`
+    around it: a whole step is planned then, and what it returns is no part of a graph.
 
     A call that does more than operations on tensors (branches on a value, reads one with `item`,
     sets an attribute) is not planned: it runs as ever, after one warning that says where and why.
@@ -56,7 +59,7 @@ def compile(target: Target) -> Target:
         _join(target.parameters())
         object.__setattr__(target, "_compiled", Compiled(target.forward, [target], whole=False))
         return target
-    return update_wrapper(Compiled(target, modules_of(target)), target)  # type: ignore[return-value]
+    return update_wrapper(Compiled(target, found_by(target, Module)), target)  # type: ignore[return-value]
 
 
 def _join(parameters: Iterable[Tensor]) -> None:
@@ -84,17 +87,18 @@ class Compiled:
         self.state: Hashable = ()
         self.places: list[Place] = []  # where values lie that may change unnoticed
         self.warned = False
+        self.in_vain = 0  # plans in a row that were dropped and had never been replayed
 
     def __reduce__(self) -> tuple:
         """Copied and pickled without its plans, which are soon made again."""
         return Compiled, (self.function, self.modules, self.whole)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if mode.runner is not None:  # somebody wants to see each operation
+        if mode.runner is not None or self.in_vain > KEPT:  # (somebody wants to see each operation)
             return self.function(*inputs, **options)
         if self.seen is not changes[0]:
             self.seen = changes[0]
-            self.modules = list(dict.fromkeys([*self.modules, *modules_of(self.function)]))
+            self.modules = list(dict.fromkeys([*self.modules, *found_by(self.function, Module)]))
             self.state = _state(self.modules)
             self.places = places_of(self.function, self.modules)
         given = (*inputs, *options.values())
@@ -108,7 +112,7 @@ class Compiled:
         if signature is None:
             signature = self.plans[key] = Signature()
             if len(self.plans) > KEPT:
-                self.plans.popitem(last=False)
+                self._drop(self.plans.popitem(last=False)[1])
         if signature.why is not None:
             return self.function(*inputs, **options)
         tensors = [x for x in given if isinstance(x, Tensor)]
@@ -119,6 +123,7 @@ class Compiled:
     def _traced(self, signature: Signature, call: Callable[[], Any], tensors: list[Tensor]) -> Any:
         """The result of one of the first two calls: traced, and replayed as all others will be."""
         known = [t for module in self.modules for t in _tensors_of(module)]
+        known += found_by(self.function, Tensor)
         if {id(t.data) for t in known}.intersection(id(t.data) for t in tensors):
             signature.why = "an argument is one of the module's own tensors"
             self._warn(signature.why)
@@ -146,6 +151,13 @@ class Compiled:
         self._warn(signature.why)
         undo()
         return call()
+
+    def _drop(self, oldest: Signature) -> None:
+        """Let go of a plan, and of planning at all if too many were never used again."""
+        self.in_vain = 0 if oldest.checked else self.in_vain + 1
+        if self.in_vain > KEPT:
+            self.plans.clear()
+            self._warn("an argument, or a variable that it reads, is another in nearly every call")
 
     def _values(self) -> Hashable:
         return tuple([told(place()) for place in self.places])

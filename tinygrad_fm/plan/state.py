@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_fm.autograd.tensor import Tensor
 from tinygrad_fm.nn.module import Module
 
+Kind = TypeVar("Kind", Module, Tensor)
 Place = Callable[[], Any]  # gives what is there now
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, slice)
 _FIXED = (ModuleType, FunctionType, BuiltinFunctionType, type, np.ufunc, Tensor, np.ndarray)
@@ -43,12 +44,13 @@ def places_of(function: Any, modules: Iterable[Module]) -> list[Place]:
     return [place for place in walk.places if _may_change(place())]
 
 
-def modules_of(function: Any) -> list[Module]:
-    """The modules that a function can reach: bound, in its closure, by a global name, in lists."""
+def found_by(function: Any, kind: type[Kind]) -> list[Kind]:
+    """The modules or tensors that a function can reach: bound, in its closure, by a global name, in
+    lists."""
     walk = _Walk()
     walk.reach(function)
-    found = (module for place in walk.places for module in _modules_in(place(), DEPTH))
-    return list({id(module): module for module in found}.values())
+    found = (thing for place in walk.places for thing in _things_in(place(), kind, DEPTH))
+    return list({id(thing): thing for thing in found}.values())
 
 
 def told(value: Any, depth: int = DEPTH) -> Hashable:
@@ -127,11 +129,11 @@ def _library(thing: Any) -> bool:
     return (getattr(thing, "__module__", None) or "").partition(".")[0] in _LIBRARIES
 
 
-def _modules_in(value: Any, depth: int) -> Iterator[Module]:
-    if isinstance(value, Module):
+def _things_in(value: Any, kind: type[Kind], depth: int) -> Iterator[Kind]:
+    if isinstance(value, kind):
         yield value
     elif depth and isinstance(value, list | tuple | set | dict):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _modules_in(part, depth - 1)
-    elif depth and hasattr(value, "__dict__") and not isinstance(value, _FIXED):
-        yield from _modules_in(vars(value), depth - 1)
+            yield from _things_in(part, kind, depth - 1)
+    elif depth and hasattr(value, "__dict__") and not isinstance(value, (*_FIXED, Module)):
+        yield from _things_in(vars(value), kind, depth - 1)

@@ -345,14 +345,15 @@ def trace(call: Callable[[], Any], inputs: Sequence[Tensor], known: Sequence[Ten
         tracer.stop(f"returns {type(result).__name__}, not tensors")
     if not mode.recording and any(True in needs for needs in tracer.needs.values()):
         tracer.stop("records a graph where the caller records none")
-    if effects.middle is not None and any(t.grad_fn is not None for t in inputs):
-        tracer.stop("calls backward, and an argument was computed from others")
     if tracer.why is None:
         edges = behind(y.edge for y in outputs if y.requires_grad)
         leaves = (edge for edge in edges if isinstance(edge, Tensor))
         found = tracer.trace(outputs, (*inputs, *known, *leaves))
         if any(found.shared.get(v) in {*found.inputs, *found.constants} for v in found.outputs):
             tracer.stop("returns a view of an argument or of a parameter")
+        given = (*inputs, *found.constants.values())
+        if effects.middle is not None and any(getattr(t, "grad_fn", None) for t in given):
+            tracer.stop("calls backward, and what it is given was computed from others")
     tracer.forget()
     if tracer.why is None:
         return Traced(result, found, None, effects, tracer.undo)

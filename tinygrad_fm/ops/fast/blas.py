@@ -16,7 +16,7 @@ from itertools import product
 from queue import SimpleQueue
 from threading import Lock
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -134,11 +134,13 @@ def multiply(by_one: Multiply, a: np.ndarray, b: np.ndarray, y: np.ndarray, most
         by_one: a @ b into y, in a way that does not depend on the number of threads.
     """
     threads = _threads_of_blas()
-    if _blas.users or not 1 < threads <= most or (a.shape[0] == b.shape[1] and _overlap(a, b)):
+    orders = _order(a), _order(b), _order(y)
+    own_transpose = a.shape[0] == b.shape[1] and np.may_share_memory(a, b)  # takes another way
+    if _blas.users or not 1 < threads <= most or None in orders or own_transpose:
         by_one(a, b, y)
         return
     paused = _pause[0]
-    key = (threads, a.dtype.char, b.dtype.char, *a.shape, *b.shape, *map(_is_turned, (a, b, y)))
+    key = (threads, a.dtype.char, b.dtype.char, *a.shape, *b.shape, *orders)
     seconds = _seconds.get(key)
     if seconds is None:
         _tell(key, by_one, a, b, y, threads)
@@ -198,19 +200,16 @@ def _timed(function: Callable[..., Any], *arrays: np.ndarray) -> float:
 
 
 def _random_like(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    turned = _is_turned(x)
-    values = rng.standard_normal(x.shape[::-1] if turned else x.shape).astype(x.dtype)
-    return values.T if turned else values
+    return np.asarray(rng.standard_normal(x.shape), x.dtype, order=_order(x))
 
 
-def _is_turned(x: np.ndarray) -> bool:
-    """Whether a matrix lies in memory column after column."""
-    return x.strides[0] < x.strides[1]
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether this may be a @ a.T, which takes another way through BLAS."""
-    return np.may_share_memory(a, b)
+def _order(x: np.ndarray) -> Literal["C", "F"] | None:
+    """C for a matrix that lies in memory row after row, F column after column; None for what NumPy
+    computes with a copy of."""
+    (rows, columns), size = x.strides, x.itemsize
+    if columns == size and rows >= size * x.shape[1]:
+        return "C"
+    return "F" if rows == size and columns >= size * x.shape[0] else None
 
 
 def _threads_of_blas() -> int:
