@@ -21,11 +21,11 @@ from tinygrad_fm.recipes import RECIPES
 from tinygrad_fm.report.table import format_table
 
 MODEL, REPEATS = "mlp", 20
-MOMENTUM = 0.9
+MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
 
 
 def flat_step(x: np.ndarray, labels: np.ndarray) -> Callable[[], None]:
-    """One step of 784-128-64-10 with ReLU, cross entropy and SGD with momentum."""
+    """One step of 784-128-64-10 with ReLU, cross entropy and SGD with momentum and weight decay."""
     n, rows = len(x), np.arange(len(x))
     shapes = [(128, 784), (128,), (64, 128), (64,), (10, 64), (10,)]
     sizes = [int(np.prod(shape)) for shape in shapes]
@@ -65,6 +65,7 @@ def flat_step(x: np.ndarray, labels: np.ndarray) -> Callable[[], None]:
         np.multiply(d1, np.greater(h1, 0, out=mask1), out=d1)
         np.matmul(d1.T, x, out=dw1)
         np.add.reduce(d1, axis=0, out=db1)
+        np.add(g, np.multiply(p, WEIGHT_DECAY, out=change), out=g)
         np.multiply(momentum, MOMENTUM, out=momentum)
         np.add(momentum, g, out=momentum)
         np.subtract(p, np.multiply(momentum, LEARNING_RATE, out=change), out=p)

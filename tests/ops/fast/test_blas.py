@@ -20,7 +20,7 @@ def two_threads(monkeypatch):
     blas._calls.clear()
     blas._seconds.clear()
     monkeypatch.setattr(blas, "perf_counter", clock(0.999))
-    monkeypatch.setattr(blas, "_pause", [0.0])
+    monkeypatch.setattr(blas, "_pause", [0.0, 0.1])
     with threadpool_limits(2, "blas"):
         yield
     set_num_threads(2)
@@ -110,9 +110,7 @@ def test_threads_that_come_late_are_left_alone_for_a_while(monkeypatch):
     alone(in_blocks, *pair)
     if not all(blas._seconds.values()):
         pytest.skip("this BLAS gives other bits on two threads")
-    monkeypatch.setattr(
-        blas, "perf_counter", iter([1.0, 9.0, 9.0, *[9.05] * 5, *[9.2] * 30]).__next__
-    )
+    monkeypatch.setattr(blas, "perf_counter", iter([1.0, 9.0, *[9.004] * 5, *[9.2] * 30]).__next__)
     assert alone(in_blocks, *pair) == 5
 
 

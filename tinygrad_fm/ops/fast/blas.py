@@ -107,15 +107,16 @@ def one_blas_thread(function: Callable[..., Result], *arguments: Any, **options:
 
 Multiply = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 
-CALLS = 4  # for a shape before it is tried, which takes as long as some ten of them
+CALLS = 4  # with a shape before it is tried, which takes as long as some ten of them
+AGAIN = 1000  # calls before it is tried again, if it was only too slow
 LARGEST = 1 << 28  # multiplications of a product that is tried: some ten milliseconds
 KEPT = 4096  # shapes
 LATE = 5e-4  # seconds more than without BLAS's threads: somebody else is at work on their cores
-PAUSE = 0.1  # seconds for which they are left alone then
+PAUSES = 0.005, 0.1  # seconds for which they are left alone then, if it is rare and if it is not
 
 _calls: dict[Hashable, int] = {}  # with each shape, before it is tried
 _seconds: dict[Hashable, float] = {}  # without BLAS's threads; 0 where they don't help
-_pause = [0.0]  # until when nobody uses them
+_pause = [0.0, PAUSES[0]]  # until when nobody uses them, and for how long the next time
 
 
 def multiply(by_one: Multiply, a: np.ndarray, b: np.ndarray, y: np.ndarray, most: int) -> None:
@@ -150,13 +151,16 @@ def multiply(by_one: Multiply, a: np.ndarray, b: np.ndarray, y: np.ndarray, most
         _pause[0] = paused  # its own loops don't count
         return
     np.matmul(a, b, out=y)
-    if perf_counter() - started > seconds + LATE:
-        pause()
+    ended, seldom = perf_counter(), 0.9 * _pause[1]
+    if ended - started > seconds + LATE:
+        _pause[:] = ended + _pause[1], min(2 * _pause[1], PAUSES[1])
+    else:
+        _pause[1] = max(seldom, PAUSES[0])
 
 
 def pause() -> None:
-    """Leave BLAS's threads alone for a while."""
-    _pause[0] = perf_counter() + PAUSE
+    """Leave BLAS's threads alone for a while: our own are at work."""
+    _pause[0] = perf_counter() + PAUSES[1]
 
 
 def _tell(key: Hashable, by_one: Multiply, *arrays: Any) -> None:
@@ -170,13 +174,14 @@ def _tell(key: Hashable, by_one: Multiply, *arrays: Any) -> None:
     found = _try(by_one, *arrays)
     if found is not None:
         _seconds[key] = found
+    _calls[key] = -AGAIN
 
 
 def _try(
     by_one: Multiply, a: np.ndarray, b: np.ndarray, y: np.ndarray, threads: int
 ) -> float | None:
-    """How long by_one takes, 0 where BLAS's threads are slower or give other bits; None if somebody
-    came between."""
+    """How long by_one takes, 0 where BLAS's threads give other bits; None where they are slower, or
+    somebody came between."""
     plain = a.dtype == b.dtype == y.dtype and a.dtype.char in "fd" and 1 not in (*a.shape, *b.shape)
     if not plain or a.size * b.shape[1] > LARGEST:
         return 0.0
@@ -190,7 +195,9 @@ def _try(
             return None
         together = min(_timed(np.matmul, a, b, free) for _ in range(3))
     same = wanted.tobytes() == single.tobytes() == free.tobytes()
-    return alone if same and together < alone else 0.0
+    if same and together > alone:
+        return None
+    return alone if same else 0.0
 
 
 def _timed(function: Callable[..., Any], *arrays: np.ndarray) -> float:
