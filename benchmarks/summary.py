@@ -64,14 +64,12 @@ class Line(NamedTuple):
 
 
 def lines(runs: Sequence[Results]) -> list[Line]:
-    """The comparisons that all runs which measured a section hold, in the order of the first."""
+    """The comparisons of all runs, each over those that measured it, in the order of the first."""
     found: list[Line] = []
     for section in TITLES:
         by_key = [{_key(row): row for row in run[section]} for run in runs if run.get(section)]
-        if not by_key:
-            continue
-        keys = [key for key in by_key[0] if all(key in rows for rows in by_key)]
-        found += [_line(section, [rows[key] for rows in by_key]) for key in keys]
+        keys = dict.fromkeys(key for rows in by_key for key in rows)
+        found += [_line(section, [rows[key] for rows in by_key if key in rows]) for key in keys]
     return found
 
 
