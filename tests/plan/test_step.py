@@ -112,7 +112,7 @@ def clipped_with_a_schedule(model, loss_fn, optimizer):
         optimizer.zero_grad()
         loss = loss_fn(model(x), y)
         loss.backward()
-        clip_grad_norm_(list(model.parameters()), 0.1)
+        clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
         schedule.step()
         return loss
@@ -280,6 +280,18 @@ def reads_the_norm(model, loss_fn, optimizer):
     return step
 
 
+def clips_and_reads_the_loss(model, loss_fn, optimizer):
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = loss_fn(model(x), y)
+        loss.item()
+        loss.backward()
+        clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+
+    return step
+
+
 def keeps_the_graph(model, loss_fn, optimizer):
     def step(x, y):
         optimizer.zero_grad()
@@ -326,6 +338,7 @@ NOT_PLANNED = [
     computes_after_the_step,
     takes_two_steps,
     reads_the_norm,
+    clips_and_reads_the_loss,
     keeps_the_graph,
     with_a_closure,
     makes_its_optimizer,

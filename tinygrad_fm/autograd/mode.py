@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from inspect import isgeneratorfunction
 from typing import Any, TypeVar, cast, overload
@@ -138,6 +138,7 @@ def effect(function: Call) -> Call:
     def decorated(*args: Any, **options: Any) -> Any:
         put_off = getattr(mode.runner, "put_off", None)
         if put_off is not None:
+            args = tuple(tuple(x) if isinstance(x, Iterator) else x for x in args)  # to read again
             is_put_off, result = put_off(function, args, options)
             if is_put_off:
                 return result
