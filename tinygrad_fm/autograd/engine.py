@@ -186,17 +186,14 @@ def _roots(
 
 
 def behind(
-    edges: Iterable[Edge],
-    shown: Callable[[Edge], Edge] = lambda edge: edge,
-    without: Iterable[Edge] = (),
+    edges: Iterable[Edge], shown: Callable[[Edge], Edge] = lambda edge: edge
 ) -> Iterator[Edge]:
     """Nodes and leaves from which gradients come to these edges' own, each once, and these.
 
     Args:
         shown: gives what is to stand in an edge's place.
-        without: edges that are left out, with what is behind them alone.
     """
-    seen: set[Edge] = {None, *without}
+    seen: set[Edge] = {None}
     waiting = [*map(shown, edges)]
     while waiting:
         edge = waiting.pop()

@@ -268,7 +268,7 @@ class Signature:
         self.fused: Trace | None = None
         self.checked = False  # by a second trace that is like the first
         self.kind: type = Tensor  # of results
-        self.effects: Effects | None = None  # if there are any
+        self.effects = Effects(lambda why: None, ())  # those of the first trace
         self.sources: list[Tensor] = []
         self.facts: Facts = ()
         self.free: list[Plan] = []
@@ -278,10 +278,10 @@ class Signature:
         assert trace is not None
         if self.first is not None:
             self.checked = True
-            if not (self.effects or _NONE).like(effects):
+            if not self.effects.like(effects):
                 return "it calls optimizers in another way the next time"
             return self.first.differs(trace)
-        self.effects = effects if effects.calls else None
+        self.effects = effects
         self.first, self.fused = trace, fuse(trace, mode.recording)
         self.kind = type(result)
         self.sources = [t if isinstance(t, Tensor) else Tensor(t) for t in trace.constants.values()]
@@ -303,9 +303,9 @@ class Signature:
         assert self.fused is not None
         tensors = [*inputs, *self.sources]
         plan = self.free.pop() if self.free else self._build(self.fused, tensors)
-        for call in self.effects.before if self.effects is not None else ():
+        for call in self.effects.before:
             call.run()
-        if self.effects is not None and self.effects.middle is not None:
+        if self.effects.middle is not None:
             return self._step(plan, tensors, self.effects.after, check)
         result = self._result(replay(plan, self.free, self.first, tensors))
         return result if check(result) else _OTHER
@@ -339,10 +339,7 @@ class Signature:
         pairs = zip(given, tensors, strict=True)
         wants = {v for v, t in pairs if t._requires_grad and mode.recording}
         recording = bool(wants.intersection(given))
-        whole = self.effects is not None and self.effects.middle is not None
+        whole = self.effects.middle is not None
         roots = trace.outputs[:1] if whole else trace.outputs  # of a step: the loss
         kernels = [kernel_of(trace, node, recording) for node in trace.nodes]
         return build(trace, wants, kernels, roots)
-
-
-_NONE = Effects(lambda why: None, ())

@@ -149,7 +149,7 @@ class Effects:
         """Give the leaves the gradients back that they had, and let go of the graph."""
         for leaf, grad, _ in self.held:
             leaf.grad = grad
-        self.held, self.loss = [], None
+        self.held, self.loss, self.grads = [], None, {}
         if self.middle is not None:
             self.calls[self.middle] = Effect(backward, (), {})
 
